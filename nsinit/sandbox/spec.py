@@ -4,8 +4,7 @@
 borders as a plain dict of marshal's types (`to_dict`, `from_dict`), so that no process that forks needs a parser.
 """
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # typing costs 9 ms at start-up
 if TYPE_CHECKING:
     from typing import Any
 
