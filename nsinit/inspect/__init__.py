@@ -1,0 +1,1 @@
+"""What /proc and the namespace ioctls tell about a running machine. Changes nothing."""
