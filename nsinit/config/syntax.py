@@ -40,7 +40,7 @@ class NotAKey:
 def string(value: object, what: str) -> str:
     """`value`, if it is a string that a system call can take."""
     if not isinstance(value, str):
-        raise ValueError(f"expected {what}, a string, but it is {kind(value)}")
+        raise ValueError(f"expected {what} (a string), but it is {kind(value)}")
     if "\0" in value:
         raise ValueError("a NUL character can't be passed to the kernel")
     return value
@@ -171,7 +171,7 @@ def parse_user(value: object) -> str:
 
 def parse_umask(value: object) -> int:
     """A file mode mask in octal digits."""
-    text = string(value, 'an octal mask, as in "022"')
+    text = string(value, 'an octal mask such as "022"')
     if not re.fullmatch(r"0?[0-7]{1,3}", text):
         raise ValueError(f'{text!r} is not an octal mask: write it as in "022"')
     return int(text, 8)
