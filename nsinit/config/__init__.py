@@ -1,6 +1,8 @@
 """Service files -> typed, checked structs. Reads files, and nothing else of the machine."""
 
 from nsinit.config.binds import Bind
+from nsinit.config.effective import effective
+from nsinit.config.load import DEFAULT_DIRECTORY, default_name, load_project
 from nsinit.config.model import (
     Dependency,
     OuterSandbox,
@@ -14,6 +16,7 @@ from nsinit.config.model import (
 )
 
 __all__ = [
+    "DEFAULT_DIRECTORY",
     "Bind",
     "Dependency",
     "OuterSandbox",
@@ -24,4 +27,7 @@ __all__ = [
     "ServiceConfig",
     "Stop",
     "SupervisorConfig",
+    "default_name",
+    "effective",
+    "load_project",
 ]
