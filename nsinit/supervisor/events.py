@@ -123,9 +123,10 @@ class BackoffElapsed(Expiry, frozen=True):
     """It may be restarted now."""
 
 
+AnyExpiry = ReadyTimeout | StopTimeout | BackoffElapsed
 AnyEvent = (
     StartRequested | StopRequested | KillRequested | DependencyWait | DependencyFailed | DependenciesMet | Spawned
-    | SpawnFailed | Ready | ExtendReady | Exited | ConfigChanged | ReadyTimeout | StopTimeout | BackoffElapsed
+    | SpawnFailed | Ready | ExtendReady | Exited | ConfigChanged | AnyExpiry
 )  # fmt: skip
 
 
@@ -165,7 +166,7 @@ class StartTimer(Action, frozen=True):
 
     kind: TimerKind
     seconds: float
-    event: Expiry
+    event: AnyExpiry
 
 
 class CancelTimer(Action, frozen=True):
@@ -182,6 +183,10 @@ class Announce(Action, frozen=True):
     reason: str
 
 
+class RestartFollowers(Action, frozen=True):
+    """It went down and comes up again: stop and start those alive whose dependency on it says `restart = true`."""
+
+
 class Shutdown(Action, frozen=True):
     """Stop the whole supervisor (restart.on_limit = "shutdown")."""
 
@@ -189,5 +194,5 @@ class Shutdown(Action, frozen=True):
 
 
 AnyAction = (
-    CheckDependencies | Spawn | SendSignal | KillAll | StartTimer | CancelTimer | Announce | Shutdown
+    CheckDependencies | Spawn | SendSignal | KillAll | StartTimer | CancelTimer | Announce | RestartFollowers | Shutdown
 )  # fmt: skip

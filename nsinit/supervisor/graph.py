@@ -98,7 +98,7 @@ class Graph:
                     waits.append(f"{other} to come up")
             elif not self._met(other, dependency.condition, standing):
                 if dependency.required and _hopeless(standing):
-                    return DependencyFailed(other, _why(standing))
+                    return DependencyFailed(other, standing.reason)
                 if dependency.required or _on_its_way(standing) or standing.state in UP:
                     waits.append(f"{other} {_CONDITION_IN_WORDS[dependency.condition]}")
         return DependencyWait(" and ".join(waits)) if waits else DependenciesMet()
@@ -140,10 +140,6 @@ def _on_its_way(standing: Standing) -> bool:
 def _hopeless(standing: Standing) -> bool:
     """Nothing will bring it up, or to its end, by itself."""
     return standing.state in AT_REST or (standing.state is State.WAITING and standing.blocked)
-
-
-def _why(standing: Standing) -> str:
-    return standing.reason if standing.state is State.WAITING else f"{standing.state}: {standing.reason}"
 
 
 def _closure(names: Iterable[str], edges: Edges) -> set[str]:

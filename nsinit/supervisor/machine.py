@@ -26,12 +26,7 @@ from nsinit.supervisor import events as ev
 from nsinit.supervisor.model import ServiceStatus
 from nsinit.supervisor.restart import RestartHistory, in_words, is_success, wants_restart
 from nsinit.supervisor.states import AT_REST, IllegalTransition, State, check_transition
-
-_EXPIRY = {
-    ev.TimerKind.READY: ev.ReadyTimeout,
-    ev.TimerKind.STOP: ev.StopTimeout,
-    ev.TimerKind.BACKOFF: ev.BackoffElapsed,
-}
+from nsinit.supervisor.timer import Timer
 
 
 class _Then(Enum):
@@ -50,8 +45,8 @@ class ServiceMachine:
     """
 
     __slots__ = (
-        "_actions", "_announced", "_early_ready", "_escalation", "_history", "_killed", "_launching", "_ready_at",
-        "_rng", "_serial", "_start_reason", "_stop_reason", "_then", "_timer", "blocked", "config", "init_pid",
+        "_actions", "_announced", "_early_ready", "_escalation", "_history", "_killed", "_launching", "_ran",
+        "_rng", "_start_reason", "_stop_reason", "_then", "_timer", "_up_at", "blocked", "config", "init_pid",
         "last_exit", "pid", "reason", "restarts", "started_at", "state",
     )  # fmt: skip
 
@@ -69,11 +64,11 @@ class ServiceMachine:
         self._history = RestartHistory()
         self._actions: list[ev.AnyAction] = []
         self._announced = self.state
-        self._timer: ev.StartTimer | None = None
-        self._serial = 0
+        self._timer = Timer()
         self._launching = False
         self._early_ready = False
-        self._ready_at: float | None = None
+        self._up_at: float | None = None  # since when this run has been as good as it gets: executed, or ready
+        self._ran = False  # the last run got as far as executing the command
         self._killed = False
         self._escalation = ""
         self._then = _Then.REST
@@ -196,7 +191,7 @@ class ServiceMachine:
         self._become(State.STOPPING, f"{reason}: {step}, SIGKILL in {in_words(stop.timeout_s)}")
         if not self._launching:
             self._do(ev.SendSignal(stop.signal, stop.scope))
-        self._arm(ev.TimerKind.STOP, stop.timeout_s)
+        self._do(*self._timer.arm(ev.TimerKind.STOP, stop.timeout_s))
 
     def _plan_stop(self, reason: str, then: _Then) -> None:
         self._then, self._stop_reason = then, reason
@@ -219,7 +214,7 @@ class ServiceMachine:
     def _kill(self, reason: str) -> None:
         if self.state is State.STOPPING and not self._killed:
             self._killed = True
-            self._disarm()
+            self._do(*self._timer.cancel())
             self._do(ev.KillAll())
             self._explain(reason)
 
@@ -227,6 +222,8 @@ class ServiceMachine:
         self.config = config
         if self.state is State.WAITING:
             self._do(ev.CheckDependencies())
+        elif self.state is State.BACKOFF and config.restart.policy == "no":
+            self._become(State.FAILED, f"{self.last_exit}, not restarted: the policy is now no")
 
     # Dependencies
 
@@ -238,7 +235,7 @@ class ServiceMachine:
     def _launch(self) -> None:
         if self.state is State.WAITING:
             self._launching, self._early_ready = True, False
-            self._ready_at = None
+            self._up_at = None
             self._become(State.STARTING, f"launching ({self._start_reason})")
             self._do(ev.Spawn())
 
@@ -257,6 +254,7 @@ class ServiceMachine:
         elif self.config.readiness.method == "notify":
             self._await_ready()
         elif self.config.type == "oneshot":
+            self._up_at = now
             self._become(State.RUNNING, f"at work ({self._start_reason})")
         else:
             self._become_ready(f"up ({self._start_reason})", now)
@@ -266,23 +264,25 @@ class ServiceMachine:
         limit = f" within {in_words(timeout_s)}" if timeout_s else ""
         self._become(State.RUNNING, f"not ready yet: has to send READY=1{limit}")
         if timeout_s:
-            self._arm(ev.TimerKind.READY, timeout_s)
+            self._do(*self._timer.arm(ev.TimerKind.READY, timeout_s))
 
     def _ready(self, now: float) -> None:
         # The notification and the answer to the launch come by different ways: either may be first.
+        if self.config.readiness.method != "notify":
+            return
         if self.state is State.STARTING:
             self._early_ready = True
         elif self.state in (State.RUNNING, State.UNREADY):
             self._become_ready(f"up, sent READY=1 ({self._start_reason})", now)
 
     def _become_ready(self, reason: str, now: float) -> None:
-        if self._ready_at is None:
-            self._ready_at = now
+        if self._up_at is None:
+            self._up_at = now
         self._become(State.READY, reason)
 
     def _extend_ready(self, seconds: float) -> None:
-        if self._timer is not None and self._timer.kind is ev.TimerKind.READY:
-            self._arm(ev.TimerKind.READY, seconds)
+        if self._timer.kind is ev.TimerKind.READY:
+            self._do(*self._timer.arm(ev.TimerKind.READY, seconds))
 
     def _spawn_failed(self, message: str, exit_code: int, now: float) -> None:
         if not self._launching:
@@ -296,21 +296,20 @@ class ServiceMachine:
     def _exited(self, how: ev.Exited, now: float) -> None:
         if not self.alive:
             raise IllegalTransition(f"{self.name} exited without having run; please report this bug")
-        launched = not self._launching
         self._gone(how)
         if self.state is State.STOPPING:
             self._stopped(str(how), now)
             return
         success, why = is_success(self.config, how.status), str(how)
-        if not launched:
+        if not self._ran:
             success, why = False, f"{how} before its command was executed"
-        elif success and self._ready_at is None and self.config.type == "simple":
+        elif success and self._up_at is None and self.config.type == "simple":
             success, why = False, f"{how} before it was ready"
-        healthy = self._ready_at is not None and now - self._ready_at >= self.config.restart.reset_after_s
+        healthy = self._up_at is not None and now - self._up_at >= self.config.restart.reset_after_s
         self._conclude(why, how.status, success=success, healthy=healthy, now=now)
 
     def _gone(self, how: ev.Exited) -> None:
-        self._launching = False
+        self._launching, self._ran = False, self.pid is not None
         self.pid = self.init_pid = self.started_at = None
         self.last_exit = how
 
@@ -322,6 +321,7 @@ class ServiceMachine:
         self._become(State.STOPPED, reason)
         if self._then is _Then.START:
             self._start_afresh(self._start_reason)
+            self._tell_followers()
 
     # What follows
 
@@ -329,7 +329,8 @@ class ServiceMachine:
         """It has ended by itself: restart it now or later, or leave it."""
         restart = self.config.restart
         if not wants_restart(self.config, status, success=success):
-            self._become(State.COMPLETED if success else State.FAILED, why)
+            prevented = ", not restarted: one of prevent_exit_codes" if status in restart.prevent_exit_codes else ""
+            self._become(State.COMPLETED if success else State.FAILED, why + prevented)
             return
         decision = self._history.next(restart, now, healthy=healthy, rng=self._rng)
         if decision is None:
@@ -339,14 +340,20 @@ class ServiceMachine:
         if decision.delay_s > 0:
             self._start_reason = attempt
             self._become(State.BACKOFF, f"{attempt} in {in_words(decision.delay_s)}")
-            self._arm(ev.TimerKind.BACKOFF, decision.delay_s)
+            self._do(*self._timer.arm(ev.TimerKind.BACKOFF, decision.delay_s))
         else:
             self._restart(attempt)
+        self._tell_followers()
 
     def _give_up(self, reason: str) -> None:
         self._become(State.FAILED, reason)
         if self.config.restart.on_limit == "shutdown":
             self._do(ev.Shutdown(f"{self.name} failed: {reason}"))
+
+    def _tell_followers(self) -> None:
+        # A launch that failed took nothing away from anybody.
+        if self._ran:
+            self._do(ev.RestartFollowers())
 
     def _restart(self, reason: str) -> None:
         self.restarts += 1
@@ -354,11 +361,10 @@ class ServiceMachine:
 
     # Timers and state
 
-    def _elapsed(self, event: ev.ReadyTimeout | ev.StopTimeout | ev.BackoffElapsed, now: float) -> None:
-        timer = self._timer
-        if timer is None or timer.event != event:
+    def _elapsed(self, event: ev.AnyExpiry, now: float) -> None:
+        timer = self._timer.expire(event)
+        if timer is None:
             return
-        self._timer = None
         match event:
             case ev.ReadyTimeout():
                 ran_s = timer.seconds if self.started_at is None else now - self.started_at
@@ -369,20 +375,9 @@ class ServiceMachine:
             case ev.BackoffElapsed():
                 self._restart(self._start_reason)
 
-    def _arm(self, kind: ev.TimerKind, seconds: float) -> None:
-        self._disarm()
-        self._serial += 1
-        self._timer = ev.StartTimer(kind, seconds, _EXPIRY[kind](self._serial))
-        self._do(self._timer)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._do(ev.CancelTimer(self._timer.kind))
-            self._timer = None
-
     def _become(self, state: State, reason: str, *, announce: bool = True) -> None:
         check_transition(self.name, self.state, state)
-        self._disarm()
+        self._do(*self._timer.cancel())
         self.state, self.reason, self.blocked = state, reason, False
         if announce:
             self._announce()
@@ -396,5 +391,5 @@ class ServiceMachine:
         self._do(ev.Announce(self._announced, self.state, self.reason))
         self._announced = self.state
 
-    def _do(self, action: ev.AnyAction) -> None:
-        self._actions.append(action)
+    def _do(self, *actions: ev.AnyAction) -> None:
+        self._actions += actions

@@ -10,7 +10,7 @@ OVERHEAD_BYTES = 200
 
 
 class Ring:
-    """The newest lines that fit into `limit_bytes`, and always the newest one. `dropped` counts those that had to go."""
+    """The newest lines that fit into `limit_bytes`, and always the newest. `dropped` counts those that had to go."""
 
     __slots__ = ("_limit_bytes", "_lines", "_size_bytes", "dropped")
 

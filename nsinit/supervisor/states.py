@@ -38,7 +38,8 @@ _ENDS = frozenset({State.COMPLETED, State.FAILED, State.BACKOFF, State.WAITING})
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.WAITING: frozenset({State.STARTING, State.STOPPED}),
-    State.STARTING: _ENDS | {State.RUNNING, State.READY, State.STOPPING},
+    # Only what has been executed can complete.
+    State.STARTING: _ENDS - {State.COMPLETED} | {State.RUNNING, State.READY, State.STOPPING},
     State.RUNNING: _ENDS | {State.READY, State.STOPPING, State.FROZEN},
     State.READY: _ENDS | {State.UNREADY, State.STOPPING, State.FROZEN},
     State.UNREADY: _ENDS | {State.READY, State.STOPPING, State.FROZEN},
@@ -46,7 +47,7 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.STOPPING: frozenset({State.STOPPED, State.FAILED, State.BACKOFF, State.WAITING}),
     State.STOPPED: frozenset({State.WAITING}),
     State.COMPLETED: frozenset({State.WAITING}),
-    State.BACKOFF: frozenset({State.WAITING, State.STOPPED}),
+    State.BACKOFF: frozenset({State.WAITING, State.STOPPED, State.FAILED}),
     State.FAILED: frozenset({State.WAITING}),
     State.FROZEN: _ENDS | {State.RUNNING, State.READY, State.UNREADY, State.STOPPING},
 }
