@@ -92,16 +92,18 @@ def parse_signalfd(content: bytes) -> list[tuple[int, int]]:
 
 def wait(timeout_s: float | None = None) -> tuple[int, int] | None:
     """Take one pending blocked signal as (signal, si_code), waiting for it; None when `timeout_s` is over."""
-    if timeout_s is None:
-        info = _signal.sigwaitinfo(ALL)
-    else:
-        info = _signal.sigtimedwait(ALL, max(0.0, timeout_s))
+    info = _signal.sigwaitinfo(ALL) if timeout_s is None else _signal.sigtimedwait(ALL, max(0.0, timeout_s))
     return info and (info.si_signo, info.si_code)
 
 
 def set_blocked(blocked: "Iterable[int]") -> None:
     """Replace the caller's signal mask."""
     _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
+
+
+def is_pending(number: int) -> bool:
+    """Whether a blocked `number` waits to be taken."""
+    return number in _signal.sigpending()
 
 
 def set_default(number: int) -> None:
