@@ -75,8 +75,9 @@ def parse_command(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         import shlex  # only for commands that are written as one string
 
+        text = string(value, "a command")
         try:
-            arguments = shlex.split(string(value, "a command"))
+            arguments = shlex.split(text)
         except ValueError as error:
             raise ValueError(f"cannot split {value!r} into arguments: {str(error).lower()}") from None
     elif isinstance(value, list):
