@@ -40,7 +40,7 @@ def _numbers(text: bytes) -> tuple[int, ...]:
     return tuple(map(int, text.split()))
 
 
-def read_file(pid: int, name: str) -> bytes:
+def read_file(pid: int | str, name: str) -> bytes:
     """The content of /proc/PID/NAME.
 
     Raises:
@@ -53,14 +53,14 @@ def read_file(pid: int, name: str) -> bytes:
         raise _failure("read", error, path, pid) from None
 
 
-def read_status(pid: int) -> ProcessStatus:
+def read_status(pid: int | str) -> ProcessStatus:
     """What /proc/PID/status says. KernelError ESRCH when there is no such process."""
     lines = (line.partition(b":") for line in read_file(pid, "status").split(b"\n"))
     return ProcessStatus({key: value.strip() for key, _, value in lines})
 
 
-def ns_id(pid: int, kind: str) -> tuple[int, int]:
-    """The (device, inode) that names the namespace of type `kind` ("user", "mount", ...) which process `pid` is in.
+def ns_id(pid: int | str, kind: str) -> tuple[int, int]:
+    """The (device, inode) that names the namespace of type `kind` ("user", "mount", ...) of process `pid` or "self".
 
     Raises:
         KernelError: ESRCH when the process has ended, ENOENT when this kernel has no such type, EACCES when the
@@ -139,7 +139,7 @@ def _read(path: str) -> bytes:
         os.close(descriptor)
 
 
-def _failure(verb: str, error: OSError, path: str, pid: int) -> KernelError:
+def _failure(verb: str, error: OSError, path: str, pid: int | str) -> KernelError:
     number = error.errno or 0
     if number == ENOENT and not os.path.isdir(f"/proc/{pid}"):
         number = ESRCH
