@@ -1,0 +1,1 @@
+"""Tests. Only what they share is a package: `tests.support`."""
