@@ -334,7 +334,7 @@ class ServiceMachine:
             return
         decision = self._history.next(restart, now, healthy=healthy, rng=self._rng)
         if decision is None:
-            self._give_up(f"{why}, restarted {restart.limit} times within {in_words(restart.window_s)}: limit reached")
+            self._give_up(f"{why}, restart limit reached ({restart.limit} within {in_words(restart.window_s)})")
             return
         attempt = f"{why}, restart {decision.number}" + (f" of {restart.limit}" if restart.limit else "")
         if decision.delay_s > 0:
