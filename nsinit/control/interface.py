@@ -66,7 +66,7 @@ method Status(name: string) -> (service: Service)
 # What a further command of a running service needs: where, as whom, with which environment.
 method ExecContext(name: string) -> (
   name: string,
-  init_pid: int,
+  pid: int,
   env: [string]string,
   user: string,
   working_dir: string

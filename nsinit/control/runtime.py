@@ -101,7 +101,11 @@ def claim(name: str, directory: str) -> Claim:
     """
     check_name(name)
     root, *others = _roots()
-    _make_root(root)
+    try:
+        os.makedirs(root, 0o700, exist_ok=True)
+        _check_root(root)
+    except OSError as error:
+        raise _no_place(root, error) from error
     for other in others:
         for entry in _entries(other):
             if entry.name == name:
@@ -124,6 +128,22 @@ def claim(name: str, directory: str) -> Claim:
             raise
     except OSError as error:
         raise _no_place(path, error) from error
+
+
+def place() -> str:
+    """The directory in which a supervisor of the caller's would have its own; it is not made if it isn't there.
+
+    Raises:
+        OperationFailed: it could not be made, or others may enter it.
+    """
+    root = above = _roots()[0]
+    if os.path.lexists(root):
+        _check_root(root)
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise _no_place(root, OSError(EACCES, ""))
+    return root
 
 
 def entries() -> list[RuntimeEntry]:
@@ -188,12 +208,8 @@ def _roots() -> list[str]:
     return [f"{session.rstrip('/')}/nsinit", plain] if ours else [plain]
 
 
-def _make_root(root: str) -> None:
-    try:
-        os.makedirs(root, 0o700, exist_ok=True)
-        found = os.lstat(root)
-    except OSError as error:
-        raise _no_place(root, error) from error
+def _check_root(root: str) -> None:
+    found = os.lstat(root)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise OperationFailed(
             f"cannot use {root} for control sockets: it must be a directory of yours with mode 0700 and no link: "

@@ -66,10 +66,14 @@ class ReloadReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExecContext(msgspec.Struct, frozen=True, kw_only=True):
-    """What a command needs to run beside a service: where (`init_pid`), as whom, with which environment."""
+    """What a command needs to run beside a service: where, as whom, with which environment.
+
+    `pid` is the main process, which has been executed in the sandbox: its PID 1 was only forked, and the kernel lets
+    an ordinary user look into the namespaces of none whose memory is still nsinit's.
+    """
 
     name: str
-    init_pid: int
+    pid: int
     env: dict[str, str]
     user: str
     working_dir: str
@@ -96,7 +100,7 @@ class SupervisorApi(Protocol):
         """Where and how a further command of this service would run.
 
         Raises:
-            Inactive: it has no process now.
+            Inactive: its main process is not running.
         """
 
     async def start(self, names: Sequence[str]) -> None:

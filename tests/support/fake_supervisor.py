@@ -49,9 +49,9 @@ class FakeSupervisor:
 
     def exec_context(self, name: str) -> ExecContext:
         status = self.services[name]
-        if status.init_pid is None:
+        if status.pid is None:
             raise Inactive(f"service {name} has no process: it is {status.state}")
-        return ExecContext(name=name, init_pid=status.init_pid, env={"A": "1"}, user="root", working_dir="/")
+        return ExecContext(name=name, pid=status.pid, env={"A": "1"}, user="root", working_dir="/")
 
     async def start(self, names: Sequence[str]) -> None:
         await self._do("start", names, "ready")
