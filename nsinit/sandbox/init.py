@@ -35,8 +35,11 @@ if TYPE_CHECKING:
         def note(self, text: str, *numbers: int) -> None: ...
 
 
-# si_code of a signal that the launcher passes on from the terminal: it is meant for the whole foreground group.
+# si_code of a signal that a launcher or supervisor passes on, and for whom it is meant, whatever the spec says.
+# What a terminal sends is meant for the whole foreground group.
 FROM_TERMINAL = -77
+ADDRESSED = {"main": -78, "group": -79, "all": -80}
+_ADDRESSES = {code: target for target, code in ADDRESSED.items()}
 _HASTENS = (signals.SIGTERM, signals.SIGINT, signals.SIGQUIT)
 _JOB_CONTROL_STOPS = (signals.SIGTSTP, signals.SIGTTIN, signals.SIGTTOU)
 _TERMINAL_SIGNALS = (
@@ -90,7 +93,7 @@ class Init:
             self._observer.note("dropped signal", number)
             return
         from_terminal = code in (FROM_TERMINAL, signals.SI_KERNEL) and number in _TERMINAL_SIGNALS
-        target = self._spec.target
+        target = _ADDRESSES.get(code, self._spec.target)
         if target == "main" and from_terminal:
             target = "group"
         self._observer.note("forwards signal", number, outgoing)

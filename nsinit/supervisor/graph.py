@@ -43,7 +43,7 @@ class Standing(Protocol):
 class Graph:
     """The services of a project, and the edges between them. Names that no service has are ignored."""
 
-    __slots__ = ("_before", "_depends", "_following", "_requiring", "_services", "order")
+    __slots__ = ("_after", "_before", "_depends", "_following", "_requiring", "_services", "order")
 
     order: tuple[str, ...]  # every service after those it waits for
 
@@ -61,6 +61,10 @@ class Graph:
         for name, config in services.items():
             self._add(name, config)
         self.order = _sort(self._before)
+        self._after: Edges = {name: set() for name in self.order}  # to each, those that come after it
+        for name, earlier in self._before.items():
+            for other in earlier:
+                self._after[other].add(name)
 
     def _add(self, name: str, config: ServiceConfig) -> None:
         known = self._services.keys()
@@ -105,11 +109,9 @@ class Graph:
 
     def stop_blockers(self, name: str, stopping: Collection[str], standings: Mapping[str, Standing]) -> list[str]:
         """Those of `stopping` that must be at rest before `name` is stopped: what comes after it."""
-        return [
-            other
-            for other in self.order
-            if other in stopping and name in self._before[other] and standings[other].state not in AT_REST
-        ]
+        return sorted(
+            other for other in self._after[name] if other in stopping and standings[other].state not in AT_REST
+        )
 
     def _met(self, name: str, condition: str, standing: Standing) -> bool:
         match condition:

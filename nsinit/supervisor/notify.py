@@ -1,0 +1,73 @@
+"""sd_notify: how a service tells that it is ready.
+
+Each service has a socket of its own, and every datagram is checked against the sender's credentials: it counts only
+when the kernel says that the sender lives below this service's init.
+
+Source: sd_notify(3), unix(7).
+"""
+
+import array
+import os
+import secrets
+import socket
+from collections.abc import Callable
+
+import trio
+
+from nsinit.inspect.procfs import descendants
+
+_SO_PASSCRED = 16
+_MAX_MESSAGE = 4096
+
+
+class NotifySocket:
+    """One service's notification socket.
+
+    With a directory it is a file there, for a mount namespace to show; without one it is an abstract name.
+    """
+
+    def __init__(self, service: str, directory: str) -> None:
+        self.path = f"{directory}/{service}" if directory else f"@nsinit/{service}/{secrets.token_hex(8)}"
+        plain = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        plain.setsockopt(socket.SOL_SOCKET, _SO_PASSCRED, 1)
+        plain.bind(self.path if directory else "\0" + self.path[1:])
+        if directory:
+            os.chmod(self.path, 0o666)  # the service may run as anybody; the directory is closed to others
+        self._socket = trio.socket.from_stdlib_socket(plain)
+        self._is_file = bool(directory)
+
+    async def run(self, init_pid: Callable[[], int | None], received: Callable[[dict[str, str]], None]) -> None:
+        """Hand every message of this service's own processes to `received`, until cancelled."""
+        space = socket.CMSG_SPACE(12) + socket.CMSG_SPACE(64 * 4)
+        while True:
+            data, ancillary, _, _ = await self._socket.recvmsg(_MAX_MESSAGE, space)
+            sender, passed = _parse(ancillary)
+            owner = init_pid()
+            if owner and sender and (sender == owner or sender in descendants(owner)):
+                pairs = (line.partition("=") for line in data.decode("utf-8", "replace").splitlines())
+                received({key: value for key, _, value in pairs})
+            # Only now: BARRIER=1 keeps the sender alive until its descriptor is closed, so that it can be looked up.
+            for descriptor in passed:
+                os.close(descriptor)
+
+    def close(self) -> None:
+        """Close the socket and remove its file."""
+        self._socket.close()
+        if self._is_file:
+            try:
+                os.unlink(self.path)
+            except FileNotFoundError:
+                pass
+
+
+def _parse(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, list[int]]:
+    """The sender's pid, and the descriptors that came along."""
+    pid, descriptors = 0, array.array("i")
+    for level, kind, data in ancillary:
+        if level != socket.SOL_SOCKET:
+            continue
+        if kind == socket.SCM_CREDENTIALS:
+            pid = int.from_bytes(data[:4], "little")
+        elif kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+    return pid, descriptors.tolist()
