@@ -16,17 +16,18 @@ _ERROR = re.compile(r"(?P<file>.*?):(?P<line>[0-9]+): (?P<text>.*)")
 @click.command
 @target_options
 @json_option
-@click.argument("directory", metavar="[DIR]", required=False, type=click.Path())
-def command(as_json: bool, directory: str | None) -> int:
+@click.argument("path", metavar="[DIR]", required=False, type=click.Path())
+def command(as_json: bool, path: str | None) -> int:
     """Check the service files; start nothing.
 
-    DIR is `services` by default. All errors of all files are shown, one a line with file and line number, and the exit status is 6.
+    DIR is `services` by default. All errors of all files are shown, one a line with file and line number, and the
+    exit status is 6.
     """
     from nsinit.config import load_project
 
-    path = service_directory(directory)
+    directory = service_directory(path)
     try:
-        project = load_project(path, os.environ)
+        project = load_project(directory, os.environ)
     except InvalidConfig as error:
         if not as_json:
             raise
@@ -36,7 +37,7 @@ def command(as_json: bool, directory: str | None) -> int:
         echo_json([])
     else:
         count = len(project.services)
-        click.echo(f"{path}: {count} service{'s' * (count != 1)}, no errors")
+        click.echo(f"{directory}: {count} service{'s' * (count != 1)}, no errors")
     return 0
 
 

@@ -12,15 +12,15 @@ from nsinit.cli.toml import to_toml
 @click.command
 @target_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: an object.")
-@click.argument("directory", metavar="[DIR]", required=False, type=click.Path())
-def command(as_json: bool, directory: str | None) -> None:
+@click.argument("path", metavar="[DIR]", required=False, type=click.Path())
+def command(as_json: bool, path: str | None) -> None:
     """Print the configuration, with every default filled in.
 
     DIR is `services` by default. The TOML of each service is a file that would load as the same service.
     """
     from nsinit.config import effective, load_project
 
-    whole = effective(load_project(service_directory(directory), os.environ))
+    whole = effective(load_project(service_directory(path), os.environ))
     if as_json:
         echo_json(whole)
         return

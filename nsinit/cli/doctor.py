@@ -3,9 +3,9 @@
 import os
 from collections.abc import Callable, Iterator
 from errno import EACCES, EINVAL, ENOENT, ENOSPC, EPERM
+from typing import NamedTuple
 
 import click
-import msgspec
 
 from nsinit.cli import probes
 from nsinit.cli.output import echo_json, in_colour
@@ -15,7 +15,7 @@ from nsinit.errors import NsinitError
 _CONTROLLERS = ("cpu", "io", "memory", "pids")
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class Finding(NamedTuple):
     """One line. Without an `essential` one nsinit can't work at all; without another it does without it."""
 
     name: str
@@ -30,12 +30,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 def command(as_json: bool) -> int:
     """Show what this machine can and cannot do as this user.
 
-    Namespaces, ids, cgroups, mounts, networks: everything is really tried, in processes that end at once and change nothing outside themselves. Exit status 1
-    only when nsinit can't work here at all.
+    Namespaces, ids, cgroups, mounts, networks: everything is really tried, in processes that end at once and change
+    nothing outside themselves. Exit status 1 only when nsinit can't work here at all.
     """
     findings = list(_examine())
     if as_json:
-        echo_json(findings)
+        echo_json([finding._asdict() for finding in findings])
     else:
         width = max(len(finding.name) for finding in findings)
         for finding in findings:

@@ -1,7 +1,6 @@
 """nsinit list: all running supervisors."""
 
 import click
-import msgspec
 
 from nsinit.cli.options import json_option
 from nsinit.cli.output import echo_json, echo_table
@@ -11,6 +10,8 @@ from nsinit.cli.output import echo_json, echo_table
 @json_option
 def command(as_json: bool) -> None:
     """Show all running supervisors, wherever their files are."""
+    import msgspec
+
     from nsinit.control.runtime import entries
 
     running = entries()

@@ -1,7 +1,6 @@
 """nsinit reload: read the service files again."""
 
 import click
-import msgspec
 
 from nsinit.cli.output import echo_json
 from nsinit.cli.target import connect, target_options
@@ -16,6 +15,8 @@ def command(as_json: bool) -> None:
     What only changes policy is applied live; what changes the process restarts that service and no other. When a
     file is wrong nothing is changed (exit 6).
     """
+    import msgspec
+
     _, client = connect()
     with client:
         report = msgspec.structs.asdict(client.reload())
