@@ -38,6 +38,12 @@ class KillRequested(Event, frozen=True):
     reason: str = "kill requested"
 
 
+class RestartRequested(Event, frozen=True):
+    """Someone wants a new process in the place of the one it has. Without one, or with a stop under way, it is moot."""
+
+    reason: str = "restart requested"
+
+
 class DependencyWait(Event, frozen=True):
     """It may not start yet: `waiting_for` completes the sentence "waiting for ..."."""
 
@@ -125,8 +131,8 @@ class BackoffElapsed(Expiry, frozen=True):
 
 AnyExpiry = ReadyTimeout | StopTimeout | BackoffElapsed
 AnyEvent = (
-    StartRequested | StopRequested | KillRequested | DependencyWait | DependencyFailed | DependenciesMet | Spawned
-    | SpawnFailed | Ready | ExtendReady | Exited | ConfigChanged | AnyExpiry
+    StartRequested | StopRequested | KillRequested | RestartRequested | DependencyWait | DependencyFailed
+    | DependenciesMet | Spawned | SpawnFailed | Ready | ExtendReady | Exited | ConfigChanged | AnyExpiry
 )  # fmt: skip
 
 
@@ -184,7 +190,7 @@ class Announce(Action, frozen=True):
 
 
 class RestartFollowers(Action, frozen=True):
-    """It went down and comes up again: stop and start those alive whose dependency on it says `restart = true`."""
+    """It went down and comes up again: RestartRequested to all whose dependency on it says `restart = true`."""
 
 
 class Shutdown(Action, frozen=True):

@@ -90,6 +90,10 @@ class Graph:
         """The services that want to be restarted when `name` is, without itself, in the order of their start."""
         return [other for other in self._in_order(_closure([name], self._following)) if other != name]
 
+    def waiters(self, name: str) -> list[str]:
+        """The services whose verdict depends on `name`, in the order of their start."""
+        return self._in_order(self._after[name])
+
     def verdict(
         self, name: str, standings: Mapping[str, Standing]
     ) -> DependenciesMet | DependencyWait | DependencyFailed:

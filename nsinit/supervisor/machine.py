@@ -24,7 +24,7 @@ from nsinit.config.model import ServiceConfig
 from nsinit.kernel.signals import signal_name
 from nsinit.supervisor import events as ev
 from nsinit.supervisor.model import ServiceStatus
-from nsinit.supervisor.restart import RestartHistory, in_words, is_success, wants_restart
+from nsinit.supervisor.restart import RestartHistory, in_words, judge, wants_restart
 from nsinit.supervisor.states import AT_REST, IllegalTransition, State, check_transition
 from nsinit.supervisor.timer import Timer
 
@@ -126,6 +126,8 @@ class ServiceMachine:
                 self._stop(reason, _Then.REST)
             case ev.KillRequested(reason):
                 self._kill_now(reason)
+            case ev.RestartRequested(reason):
+                self._replace(reason)
             case ev.DependenciesMet():
                 self._launch()
             case ev.DependencyWait(waiting_for):
@@ -183,6 +185,12 @@ class ServiceMachine:
             self._stop_again(reason, then)
         else:
             self._begin_stop(reason, then)
+
+    def _replace(self, reason: str) -> None:
+        # A stop under way stays what it is: a start behind it would revive what somebody stops for good.
+        if self.alive and self.state is not State.STOPPING:
+            self._start_reason = reason
+            self._begin_stop(reason, _Then.START)
 
     def _begin_stop(self, reason: str, then: _Then) -> None:
         stop = self.config.stop
@@ -300,11 +308,7 @@ class ServiceMachine:
         if self.state is State.STOPPING:
             self._stopped(str(how), now)
             return
-        success, why = is_success(self.config, how.status), str(how)
-        if not self._ran:
-            success, why = False, f"{how} before its command was executed"
-        elif success and self._up_at is None and self.config.type == "simple":
-            success, why = False, f"{how} before it was ready"
+        success, why = judge(self.config, how, executed=self._ran, ready=self._up_at is not None)
         healthy = self._up_at is not None and now - self._up_at >= self.config.restart.reset_after_s
         self._conclude(why, how.status, success=success, healthy=healthy, now=now)
 

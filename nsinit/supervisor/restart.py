@@ -14,6 +14,7 @@ from random import Random
 from msgspec import Struct
 
 from nsinit.config.model import Restart, ServiceConfig
+from nsinit.supervisor.events import Exited
 
 
 class Decision(Struct, frozen=True):
@@ -63,9 +64,14 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 60:.3g} min" if seconds < 3600 else f"{seconds / 3600:.4g} h"
 
 
-def is_success(config: ServiceConfig, status: int | None) -> bool:
-    """Whether an exit status (128 + N for signal N) counts as success."""
-    return status is not None and status in config.success_exit_codes
+def judge(config: ServiceConfig, how: Exited, *, executed: bool, ready: bool) -> tuple[bool, str]:
+    """Whether a run that ended by itself was a success, and in words how it ended."""
+    if not executed:
+        return False, f"{how} before its command was executed"
+    success = how.status is not None and how.status in config.success_exit_codes
+    if success and not ready and config.type == "simple":
+        return False, f"{how} before it was ready"
+    return success, str(how)
 
 
 def wants_restart(config: ServiceConfig, status: int | None, *, success: bool) -> bool:

@@ -138,6 +138,12 @@ def test_a_service_is_stopped_once_all_that_come_after_it_and_are_to_be_stopped_
     assert chain().stop_blockers("api", standings.keys(), standings) == []
 
 
+def test_those_concerned_by_a_change_are_all_that_come_after() -> None:
+    assert chain().waiters("db") == ["api"]
+    assert chain().waiters("log") == ["db"]
+    assert chain().waiters("app") == []
+
+
 # Verdicts
 
 MET, BLOCKED = "met", "blocked"
@@ -237,7 +243,10 @@ class Fleet:
             case ev.Announce(previous, state):
                 if previous is not state:
                     self.history.append(f"{name} {state}")
-                yield from self.check_all()
+                # Also when only the reason is new: that is how a wait becomes a block.
+                for other in self.graph.waiters(name):
+                    if self.machines[other].state is State.WAITING:
+                        yield other, self.graph.verdict(other, self.machines)
             case ev.Spawn():
                 failed = name in self.broken
                 yield name, ev.SpawnFailed("cannot exec", 127) if failed else ev.Spawned(10, 11)
@@ -249,14 +258,7 @@ class Fleet:
                 del self.timers[name]
             case ev.RestartFollowers():
                 for other in self.graph.restart_set(name):
-                    if self.machines[other].alive:
-                        yield other, ev.StopRequested(f"{name} restarts")
-                        yield other, ev.StartRequested(f"{name} restarts")
-
-    def check_all(self) -> Iterable[tuple[str, ev.AnyEvent]]:
-        for name in self.graph.order:
-            if self.machines[name].state is State.WAITING:
-                yield name, self.graph.verdict(name, self.machines)
+                    yield other, ev.RestartRequested(f"{name} was restarted")
 
     def start(self, *names: str) -> None:
         for name in self.graph.needed(names):

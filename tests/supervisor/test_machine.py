@@ -320,6 +320,16 @@ def test_leaving_with_success_before_being_ready_is_a_failure() -> None:
     assert driver.where == (State.BACKOFF, "exit 0 before it was ready, restart 1 of 10 in 500 ms")
 
 
+def test_readiness_of_an_earlier_run_does_not_count_for_this_one() -> None:
+    driver = Driver(service(readiness=NOTIFY, restart=Restart(policy="on-failure")))
+    driver.launch()
+    driver.tell(ev.Ready(), ev.Exited(exit_code=3))
+    driver.elapse()
+    driver.relaunch()
+    driver.tell(ev.Exited(exit_code=0), after_s=50)
+    assert driver.machine.state is State.BACKOFF
+
+
 def test_prevented_exit_codes_are_never_restarted() -> None:
     driver = Driver(service(restart=Restart(prevent_exit_codes=(3,))))
     driver.launch()
@@ -409,6 +419,18 @@ def test_who_ignores_the_signal_is_killed_and_the_reason_says_so() -> None:
     )
 
 
+def test_every_stop_escalates_anew() -> None:
+    driver = Driver(service())
+    for _ in range(2):
+        driver.launch()
+        driver.tell(ev.StopRequested())
+        assert ev.KillAll() in driver.elapse()
+        driver.tell(ev.Exited(signal=SIGKILL))
+    driver.launch()
+    driver.tell(ev.StopRequested(), ev.Exited(exit_code=0))
+    assert driver.where == (State.STOPPED, "stop requested (exit 0)")
+
+
 def test_a_stop_while_waiting_or_in_backoff_is_immediate() -> None:
     waiting = Driver(service())
     waiting.tell(ev.StartRequested(), ev.DependencyWait("db to be ready"), ev.StopRequested("shutting down"))
@@ -469,6 +491,29 @@ def test_a_restart_is_a_stop_with_a_start_behind_it() -> None:
     driver.relaunch()
     assert driver.where == (State.READY, "up (restart requested)")
     assert driver.machine.restarts == 0
+
+
+def test_a_replacement_is_a_stop_with_a_start_behind_it() -> None:
+    driver = Driver(service())
+    driver.launch()
+    assert kinds(driver.tell(ev.RestartRequested("db was restarted")))[:2] == ["Announce", "SendSignal"]
+    assert driver.machine.starts_again
+    driver.tell(ev.Exited(signal=SIGTERM))
+    driver.relaunch()
+    assert driver.where == (State.READY, "up (db was restarted)")
+
+
+def test_a_replacement_never_revives_what_is_being_stopped_or_has_no_process() -> None:
+    stopping = Driver(service())
+    stopping.launch()
+    stopping.tell(ev.StopRequested())
+    assert stopping.tell(ev.RestartRequested()) == []
+    stopping.tell(ev.Exited(exit_code=0))
+    assert stopping.tell(ev.RestartRequested()) == []
+    assert stopping.machine.state is State.STOPPED
+    waiting = Driver(service())
+    waiting.tell(ev.StartRequested())
+    assert waiting.tell(ev.RestartRequested()) == []
 
 
 def test_a_stop_cancels_the_start_behind_an_earlier_stop() -> None:

@@ -111,6 +111,16 @@ class World(RuleBasedStateMachine):
         self.tell(ev.KillRequested())
         assert self.machine.at_rest or self.killed
 
+    @rule()
+    def ask_for_a_replacement(self) -> None:
+        rest = self.machine.at_rest
+        again = self.machine.starts_again
+        before = self.machine.state
+        self.tell(ev.RestartRequested())
+        assert self.machine.at_rest == rest
+        if before is State.STOPPING:
+            assert self.machine.starts_again == again, "a stop was turned into a start"
+
     @precondition(lambda self: self.launching)
     @rule()
     def the_launch_succeeds(self) -> None:
@@ -128,7 +138,7 @@ class World(RuleBasedStateMachine):
     def it_exits(self, how: ev.Exited) -> None:
         self.launching = self.process = False
         before = self.machine.state
-        asked = before is State.STOPPING and self.machine.reason.startswith(("stop requested", "kill requested"))
+        asked = before is State.STOPPING and "requested" in self.machine.reason
         again = self.machine.starts_again
         self.tell(how)
         if asked and not again:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nsinit.config.model import Restart, ServiceConfig
-from nsinit.supervisor.restart import Decision, RestartHistory, in_words, is_success, wants_restart
+from nsinit.supervisor.events import Exited
+from nsinit.supervisor.restart import Decision, RestartHistory, in_words, judge, wants_restart
 
 EVEN = Restart(jitter=0.0, limit=0)
 
@@ -90,9 +91,16 @@ def test_prevented_codes_win_over_any_policy() -> None:
 
 
 def test_only_listed_codes_are_success() -> None:
-    assert is_success(service(), 0)
-    assert not is_success(service(), 1)
-    assert not is_success(service(), None)
+    assert judge(service(), Exited(exit_code=0), executed=True, ready=True) == (True, "exit 0")
+    assert judge(service(), Exited(exit_code=1), executed=True, ready=True) == (False, "exit 1")
+    assert judge(service(), Exited(), executed=True, ready=True) == (False, "ended")
+
+
+def test_success_is_impossible_before_a_service_was_executed_or_ready_but_a_oneshot_may_never_get_ready() -> None:
+    done = Exited(exit_code=0)
+    assert judge(service(), done, executed=False, ready=False) == (False, "exit 0 before its command was executed")
+    assert judge(service(), done, executed=True, ready=False) == (False, "exit 0 before it was ready")
+    assert judge(service("oneshot"), done, executed=True, ready=False) == (True, "exit 0")
 
 
 @pytest.mark.parametrize(
