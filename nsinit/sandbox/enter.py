@@ -1,14 +1,18 @@
-"""Run a command in a sandbox that is already running, as its caller's child.
+"""Run a command in a sandbox that is already running.
 
     caller      outside for good: forwards signals, relays the terminal, waits, and words every failure
-      \\. stage  joins the namespaces, takes the root, forks (only a child enters a pid namespace), ends
-           \\. command   adopted by the caller, a subreaper for that moment; told to go on once that is done, because
-                        the stage's end would set off its parent-death signal
+      \\. stage  joins the namespaces, takes the root, forks (only a child enters a pid namespace), then passes signals
+           |   on and reaps
+           \\. command
 
-The sandbox may be hostile. All that has to be known of it is read before anything of it is entered, through a /proc
-that can be trusted and about a process that a pidfd holds on to. Stage and command can't be traced by it (dumpable 0,
-before the first setns: CVE-2016-9962), can import nothing (sealed), hold no descriptor but the channel, and take
-nothing along that the target does not have: capabilities, groups, terminal, session keyring.
+The stage stays because PID 1 of a pid namespace can't end before all its members are reaped: with the caller for a
+parent, `nsinit exec` in a stopped terminal would keep a service from being stopped. It has a session of its own, so
+that no terminal stops it, and ends the command when the caller has gone, however that came.
+
+The sandbox may be hostile. All that has to be known of it is read before anything of it is entered (see Target). Stage
+and command can't be traced by it (dumpable 0, before the first setns: CVE-2016-9962), can import nothing (sealed), hold
+no descriptor but their channels, and take nothing along that the target does not have: capabilities, groups, terminal,
+session keyring.
 
 Source: setns(2), pid_namespaces(7), user_namespaces(7), prctl(2), signalfd(2).
 """
@@ -27,12 +31,16 @@ from nsinit.sandbox.rootfs import Stage
 from nsinit.sandbox.seal import seal
 from nsinit.sandbox.spec import SandboxSpec
 
-_JOINED = "joined"  # from the stage: the command's pid, as the caller sees it
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+_EXECUTED = "executed"  # record from the stage: the command's process has executed it, or has ended
 _ENOENT, _ESRCH = 2, 3
-_PR_GET_CHILD_SUBREAPER = 37
 _PR_CAPBSET_DROP = 24
 _KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "i686": 288, "armv7l": 311, "ppc64le": 271, "s390x": 280}
 _KEYCTL_JOIN_SESSION_KEYRING = 1
+
 # Left to their default action, so that a caller in the background that touches its terminal stops.
 _UNBLOCKED = (signals.SIGTTIN, signals.SIGTTOU)
 _KEYBOARD = (signals.SIGINT, signals.SIGQUIT)
@@ -53,8 +61,8 @@ def enter_and_run(
     `pid` is as the caller sees it; a process that has been executed in the sandbox, since one that was only forked
     there still has its launcher's memory, which an ordinary user may not look into. `env` is the whole environment.
     `user` is "NAME|UID[:NAME|GID]" of the sandbox's own files, None its root. `chdir` None is its /. `tty`: whether
-    the command gets a terminal of its own; None: if standard input and output are terminals. The command's parent is
-    the caller, and when that is killed, so is the command.
+    the command gets a terminal of its own; None: if standard input and output are terminals. When the caller is killed,
+    so is the command.
 
     Raises:
         LaunchError: 127 not found, 126 not executable, 125 the sandbox could not be entered.
@@ -88,52 +96,88 @@ def _open_standard_descriptors() -> None:
 # --- in the stage and in the command: nothing is imported or formatted here, failures are data
 
 
-def _run_stage(target: Target, spec: SandboxSpec, sender: report.Sender) -> None:
-    """The stage: returns in the command's process only."""
+def _run_stage(target: Target, spec: SandboxSpec, sender: report.Sender) -> "NoReturn":
     stage = Stage()
     try:
         stage.name = "prepare"
-        process.set_parent_death_signal(signals.SIGKILL)
+        os.setsid()
         slaves = {slave for _, slave in spec.fds}
         process.close_all_except({0, 1, 2, sender.fd, target.pidfd, target.root_fd} | slaves)
+        null_fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        alive_fd, executed_fd = os.pipe()
         seal()
         stage.name = "enter"
         target.join()
         target.close()
         stage.name = "fork"
         child = os.fork()
-        if child:
-            sender.send(_JOINED, child)
-            os._exit(0)
+        if not child:
+            os.close(alive_fd)
+            _run_command(target, spec, sender, executed_fd)
+        for fd in (0, 1, 2):
+            os.dup2(null_fd, fd)
+        process.close_all_except({0, 1, 2, sender.fd, alive_fd})
+        stage.name = "wait for"
+        _tend(child, sender, alive_fd)
     except BaseException as error:
-        os._exit(sender.failed(stage.name, error))
+        sender.failed(stage.name, error)
+    finally:
+        os._exit(125)
 
 
-def _run_command(target: Target, spec: SandboxSpec, sender: report.Sender) -> None:
-    """The command's process, up to execve; does not return."""
-    stage = Stage()
+def _tend(child: int, sender: report.Sender, alive_fd: int) -> None:
+    """Do what the caller says to the command, tell it what becomes of it, and return once it was reaped."""
+    ended_fd = os.pidfd_open(child)
+    poller = select.poll()
+    for fd in (sender.fd, alive_fd, ended_fd):
+        poller.register(fd, select.POLLIN)
+    while True:
+        for fd, _ in poller.poll():
+            if fd == ended_fd:
+                sender.send(report.ENDED, os.waitpid(child, 0)[1])
+                return
+            if fd == alive_fd and not os.read(alive_fd, 1):
+                poller.unregister(alive_fd)
+                sender.send(_EXECUTED)
+            if fd == sender.fd:
+                order = os.read(sender.fd, 2)
+                if not order:
+                    poller.unregister(sender.fd)
+                _signal_command(child, *(order or (signals.SIGKILL, False)))
+
+
+def _signal_command(child: int, number: int, to_group: int) -> None:
+    # Not reaped yet, so the pid is its own; as a session's leader it can't have left its group.
     try:
-        if not os.read(sender.fd, 1):
-            os._exit(125)  # the caller has ended
+        (os.killpg if to_group else os.kill)(child, number)
+    except OSError:
+        pass  # it has no group yet, or a setuid program has taken it out of our reach
+
+
+def _run_command(target: Target, spec: SandboxSpec, sender: report.Sender, executed_fd: int) -> "NoReturn":
+    """The command's process, up to execve."""
+    stage, status = Stage(), 125
+    try:
+        process.set_parent_death_signal(signals.SIGKILL)
         stage.name = "start a session"
         _start_session(spec)
         stage.name = "change identity"
         _become(target, spec)
+        process.set_parent_death_signal(signals.SIGKILL)  # a change of identity clears it
+        os.write(executed_fd, b"!")  # EPIPE if the stage had ended before
         stage.name = "change directory"
         os.chdir(spec.chdir or "/")
         if not os.getcwd().startswith("/"):  # "(unreachable)": outside the root (CVE-2024-21626)
             raise LaunchError("change directory", _ENOENT, spec.chdir or "", "it is outside the sandbox")
-        stage.name = "prepare"
-        # After the change of identity, which clears it; the record fails if the caller ended before it was set.
-        process.set_parent_death_signal(signals.SIGKILL)
-        if not sender.send(report.COMMAND):
-            os._exit(125)
+        stage.name = "place descriptors"
         command.place_descriptors(spec)
         command.restore_signals(spec)
         stage.name = "execute"
         command.execute(spec)
     except BaseException as error:
-        os._exit(sender.failed(stage.name, error))
+        status = sender.failed(stage.name, error)
+    finally:
+        os._exit(status)
 
 
 def _start_session(spec: SandboxSpec) -> None:
@@ -191,62 +235,59 @@ class _Attendant:
     """The caller, from the fork to the command's end: one loop around what may happen.
 
     _stage      the stage's pid; 0 once it was reaped
-    _command    the command's pid, known before the stage ends; a child of ours once the stage has ended
-    _executed   the channel has closed: the command runs, or it has failed and `_failure` says why
+    _executed   the command runs, or `_failure` says why it doesn't
     _ended_by   the signal that ended it before it ran
     _early      the other signals that came before it ran
     """
 
     def __init__(self, relay: pty.Relay | None) -> None:
         self._relay = relay
-        self._stage = self._command = self._ended_by = 0
-        self._executed = self._told_hangup = False
+        self._stage = self._ended_by = 0
+        self._executed = self._channel_open = self._told_hangup = False
         self._early: list[int] = []
         self._failure: LaunchError | None = None
         self._wait_status: int | None = None
-        self._signals_fd = -1
 
     def run(self, target: Target, spec: SandboxSpec) -> int:
         """Start the command and serve it until its end; the caller's signals are afterwards as they were."""
         spec.ignored = signals.started_with_ignored()
-        previous = _signal.signal(signals.SIGCHLD, _signal.SIG_DFL)  # ignored, it would take the status away
+        previous = _signal.signal(signals.SIGCHLD, _signal.SIG_DFL)  # ignored, it would reap the stage
         if previous == _signal.SIG_IGN:
             spec.ignored.append(signals.SIGCHLD)
-        adopts = _is_subreaper()
         spec.blocked = signals.block_all()
+        taken = {number for number in signals.ALL if _signal.getsignal(number) != _signal.SIG_IGN}
+        self._signals_fd = signals.open_signalfd(frozenset(taken - set(_UNBLOCKED)))
         try:
-            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, set(_UNBLOCKED) - set(spec.blocked))
-            taken = (number for number in signals.ALL if _signal.getsignal(number) != _signal.SIG_IGN)
-            self._signals_fd = signals.open_signalfd(frozenset(taken) - set(_UNBLOCKED))
-            process.set_subreaper()
             self._start(target, spec)
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, set(_UNBLOCKED) - set(spec.blocked))
             return self._serve()
         finally:
-            self._end()
-            if not adopts:
-                libc.call("prctl", process.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+            if self._stage:
+                os.kill(self._stage, signals.SIGKILL)  # and by its end, the command
+                os.waitpid(self._stage, 0)
+            os.close(self._signals_fd)
             if previous is not None:
                 _signal.signal(signals.SIGCHLD, previous)
             signals.set_blocked(spec.blocked)
 
     def _start(self, target: Target, spec: SandboxSpec) -> None:
         self._channel, sender = report.channel()
+        self._channel_open = True
         self._stage = os.fork()
         if not self._stage:
-            far_end = report.Sender(sender.fileno())
-            _run_stage(target, spec, far_end)
-            _run_command(target, spec, far_end)
+            _run_stage(target, spec, report.Sender(sender.fileno()))
         sender.close()
 
     def _serve(self) -> int:
-        while self._stage or not self._executed or (self._command and self._wait_status is None):
+        while self._stage or self._channel_open:
             for fd in self._wait():
                 if fd == self._signals_fd:
                     self._take_signals()
-                elif fd == self._channel.fileno():
+                elif self._relay is None or fd == self._channel.fileno():
                     self._take_records()
-                elif self._relay is not None:
+                else:
                     self._relay.handle(fd)
+        self._channel.close()
         if self._relay is not None:
             self._relay.finish()
         if self._ended_by:
@@ -254,13 +295,13 @@ class _Attendant:
         if self._failure is not None:
             raise self._failure
         if self._wait_status is None:
-            raise LaunchError("enter", _ESRCH, "", "the process that was to join the sandbox was killed")
+            raise LaunchError("wait for the command", _ESRCH, "", "nsinit's process in the sandbox was killed")
         return exit_status(self._wait_status)
 
     def _wait(self) -> list[int]:
         poller = select.poll()
         poller.register(self._signals_fd, select.POLLIN)
-        if not self._executed:
+        if self._channel_open:
             poller.register(self._channel.fileno(), select.POLLIN)
         if self._relay is not None:
             for fd, events in self._relay.interest():
@@ -271,25 +312,29 @@ class _Attendant:
         return [fd for fd, _ in poller.poll()]
 
     def _take_records(self) -> None:
-        while not self._executed:
+        while self._channel_open:
             try:
                 record = report.receive(self._channel)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                continue  # said once when the stage has ended with an order unread; its records follow
             if record is None:
+                self._channel_open = False
+            elif record.kind == report.FAILED:
+                self._failure = report.launch_error(record)
+            elif record.kind == report.ENDED:
+                self._wait_status = record.values[0]
+            elif record.kind == _EXECUTED:
                 self._executed = True
                 for number in self._early:
                     self._forward(number)
-            elif record.kind == _JOINED:
-                self._command = record.values[0]
-                self._kill_if_ended()
-            elif record.kind == report.FAILED:
-                self._failure = report.launch_error(record)
 
     def _take_signals(self) -> None:
         for number, _ in signals.parse_signalfd(os.read(self._signals_fd, 4096)):
             if number == signals.SIGCHLD:
-                self._reap()
+                if self._stage and os.waitpid(self._stage, os.WNOHANG)[0]:
+                    self._stage = 0
             elif number == signals.SIGWINCH and self._relay is not None:
                 self._relay.resize()
             elif number == signals.SIGTSTP:
@@ -299,45 +344,27 @@ class _Attendant:
             else:
                 self._forward(number)
 
-    def _reap(self) -> None:
-        if self._stage and os.waitpid(self._stage, os.WNOHANG)[0]:
-            self._stage = 0
-            self._take_records()
-            if self._command:
-                try:
-                    self._channel.send(b"!")
-                except OSError:
-                    pass  # killed in the sandbox already
-        if self._command and not self._stage and self._wait_status is None:
-            ended, status = os.waitpid(self._command, os.WNOHANG)
-            if ended:
-                self._wait_status = status
-
     def _forward(self, number: int) -> None:
         if self._executed:
             self._send(number, to_group=number in _KEYBOARD)
-        elif number in _ENDING:
-            # It still blocks signals, and could hang in the sandbox's file system: no way to ask it.
-            self._ended_by = self._ended_by or number
-            self._kill_if_ended()
-        else:
+        elif number not in _ENDING:
             self._early.append(number)
-
-    def _kill_if_ended(self) -> None:
-        if self._ended_by:
+        elif not self._ended_by:
+            # The command's process still blocks signals, and could hang in the sandbox's file system.
+            self._ended_by = number
             self._send(signals.SIGKILL)
+        elif self._stage:
+            os.kill(self._stage, signals.SIGKILL)  # a second one, since even the stage seems to hang there
 
     def _send(self, number: int, to_group: bool = False) -> None:
-        # Not reaped, so the pid is its own; as a session's leader it can't have left its group.
-        if self._command and self._wait_status is None:
-            try:
-                (os.killpg if to_group else os.kill)(self._command, number)
-            except OSError:
-                pass  # a zombie, or one that a setuid program has taken out of our reach
+        try:
+            self._channel.send(bytes((number, to_group)))
+        except OSError:
+            pass  # the stage has ended; or the sandbox is frozen, and hundreds of signals wait already
 
     def _stop(self) -> None:
         """Ctrl-Z of a caller without a relay, or kill -TSTP: stop the command, then ourselves, as our shell's job."""
-        self._send(signals.SIGSTOP, to_group=self._executed)
+        self._send(signals.SIGSTOP, to_group=True)
         if self._relay is not None:
             self._relay.suspend()
         signals.raise_with_default(signals.SIGTSTP)
@@ -346,21 +373,4 @@ class _Attendant:
     def _continue(self) -> None:
         if self._relay is not None:
             self._relay.resume()
-        self._send(signals.SIGCONT, to_group=self._executed)
-
-    def _end(self) -> None:
-        """Leave nothing behind, also when the caller failed in the middle."""
-        if self._signals_fd >= 0:
-            os.close(self._signals_fd)
-        if self._stage:
-            os.kill(self._stage, signals.SIGKILL)
-            os.waitpid(self._stage, 0)
-        if self._command and self._wait_status is None:
-            self._send(signals.SIGKILL)
-            os.waitpid(self._command, 0)
-
-
-def _is_subreaper() -> bool:
-    answer = libc.buffer(bytes(4))
-    libc.call("prctl", _PR_GET_CHILD_SUBREAPER, answer, 0, 0, 0)
-    return any(answer.raw)
+        self._send(signals.SIGCONT, to_group=True)
