@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
@@ -72,6 +72,7 @@ def test_names_without_a_service_are_ignored() -> None:
     assert found.verdict("web", {"web": Standing(State.WAITING)}) == ev.DependenciesMet()
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_every_order_respects_every_edge(data: st.DataObject) -> None:
     names = data.draw(st.permutations([f"s{number}" for number in range(8)]))
@@ -346,6 +347,7 @@ def test_a_chain_that_is_blocked_says_so_to_its_end() -> None:
     assert three.machines["web"].blocked
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_whatever_happened_a_fleet_stops_in_reverse_order(data: st.DataObject) -> None:
     names = [f"s{number}" for number in range(5)]

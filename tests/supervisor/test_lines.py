@@ -1,7 +1,7 @@
 """No byte is lost or invented between a pipe and its lines."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsinit.supervisor.lines import LineSplitter
@@ -48,6 +48,7 @@ def test_a_line_without_room_is_refused() -> None:
         LineSplitter(0)
 
 
+@settings(deadline=None)
 @given(PIECES)
 def test_lines_are_those_of_the_whole_text_however_it_is_cut_into_pieces(pieces: list[bytes]) -> None:
     text = b"".join(pieces)
@@ -55,6 +56,7 @@ def test_lines_are_those_of_the_whole_text_however_it_is_cut_into_pieces(pieces:
     assert split(*pieces) == (whole if whole[-1] else whole[:-1])
 
 
+@settings(deadline=None)
 @given(PIECES, st.integers(1, 5))
 def test_limits_are_kept_and_only_newlines_go(pieces: list[bytes], limit: int) -> None:
     lines = split(*pieces, max_line_bytes=limit)

@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsinit.config.model import Restart, ServiceConfig
@@ -38,6 +38,7 @@ def test_delays_stay_finite_after_any_number_of_failures() -> None:
     assert delays(restart, [False] * 2000)[-1] == 1e9
 
 
+@settings(deadline=None)
 @given(jitter=st.floats(0, 1), seed=st.integers(), failures=st.integers(1, 12))
 def test_jitter_only_shortens_and_never_by_more_than_its_share(jitter: float, seed: int, failures: int) -> None:
     even = delays(EVEN, [False] * failures)

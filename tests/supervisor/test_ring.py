@@ -1,6 +1,6 @@
 """The newest lines stay, the oldest go, and what went is counted."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsinit.supervisor.model import LogLine
@@ -56,6 +56,7 @@ def test_the_newest_line_stays_however_long_it_is() -> None:
     assert filled.dropped == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=300)), st.integers(0, 3000))
 def test_the_ring_keeps_within_its_limit_and_loses_nothing_uncounted(texts: list[str], limit: int) -> None:
     filled = Ring(limit)
