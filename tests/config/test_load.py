@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Struct
 
 from nsinit.config import (
     Dependency,
@@ -219,7 +220,16 @@ def test_any_bytes_load_or_are_an_invalid_config(tmp_path_factory: pytest.TempPa
     load_or_refuse(directory)
 
 
-TABLES = [ProjectFile, OuterSandbox, SupervisorConfig, ServiceConfig, Dependency, Readiness, Restart, Sandbox, Stop]
+TABLES: list[type[Struct]] = [
+    ProjectFile,
+    OuterSandbox,
+    SupervisorConfig,
+    ServiceConfig,
+    Dependency,
+    Readiness,
+    Restart,
+]
+TABLES += [Sandbox, Stop]
 KEYS = sorted({"web", "health", *(key for table in TABLES for key in file_keys(table))})
 TEXTS = ["", "web", "/", "/a:/b:ro", "simple", "oneshot", "always", "10s", "99999999d", "TERM", "%n", "%", "${A}", "'"]
 
