@@ -140,10 +140,19 @@ def _tend(child: int, sender: report.Sender, alive_fd: int) -> None:
                 poller.unregister(alive_fd)
                 sender.send(_EXECUTED)
             if fd == sender.fd:
-                order = os.read(sender.fd, 2)
-                if not order:
+                order = _read_order(sender.fd)
+                if order is None:
                     poller.unregister(sender.fd)
                 _signal_command(child, *(order or (signals.SIGKILL, False)))
+
+
+def _read_order(fd: int) -> tuple[int, int] | None:
+    """The caller's next (signal, whether to the group); None when the caller has gone."""
+    try:
+        order = os.read(fd, 2)
+    except ConnectionResetError:  # it had not read all that it was told
+        return None
+    return (order[0], order[1]) if order else None
 
 
 def _signal_command(child: int, number: int, to_group: int) -> None:
