@@ -10,9 +10,11 @@ import pytest
 import trio
 import trio.testing
 
+from nsinit.cli.probes import Failure, attempt
 from nsinit.control import server
 from nsinit.control.server import may_control, serve
 from nsinit.errors import InvalidConfig, OperationFailed
+from nsinit.kernel.namespaces import NEWPID, NEWUSER
 from tests.support.fake_supervisor import FakeSupervisor, listener, service
 
 NAME = "io.nsinit.Supervisor"
@@ -311,6 +313,20 @@ def test_inside_its_own_pid_namespace_only_callers_from_outside_may_control(
     pid: int, uid: int, outside_only: bool, allowed: bool
 ) -> None:
     assert may_control(pid, uid, {0, 65534}, outside_only) is allowed
+
+
+@pytest.mark.parametrize(("namespaces", "refused"), [(True, True), (False, False)])
+def test_a_supervisor_in_a_pid_namespace_of_its_own_refuses_who_is_in_it(
+    fake: FakeSupervisor, tmp_path: Path, namespaces: bool, refused: bool
+) -> None:
+    async def call_from_inside() -> None:
+        fake.namespaces = namespaces
+        async with served(fake, tmp_path / "s", uids=(0,)) as connect:
+            reply = await (await connect()).call("Info")
+        if (reply.get("error") == f"{NAME}.PermissionDenied") is not refused:
+            raise Failure(str(reply))
+
+    attempt(NEWUSER | NEWPID, lambda: trio.run(call_from_inside))
 
 
 async def test_one_connection_too_many_is_told_so_and_a_free_place_is_used_again(

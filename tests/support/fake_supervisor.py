@@ -31,6 +31,7 @@ class FakeSupervisor:
     def __init__(self, *services: ServiceStatus, directory: str = "/srv/services") -> None:
         self.name = "fake"
         self.directory = directory
+        self.namespaces = False
         self.services = {status.name: status for status in services}
         self.lines: list[LogLine] = []
         self.calls: list[tuple[str, ...]] = []
@@ -75,7 +76,7 @@ class FakeSupervisor:
             directory=self.directory,
             version="0",
             pid=1,
-            namespaces=False,
+            namespaces=self.namespaces,
             orphans_reaped=2,
             uptime_s=1.5,
         )
