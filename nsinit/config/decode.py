@@ -14,7 +14,7 @@ from msgspec.structs import FieldInfo, fields
 
 from nsinit.config.report import Place
 from nsinit.config.supported import KEYS, VALUES, file_keys, nearest_key
-from nsinit.config.syntax import Syntax, kind, parse_name, parse_variable, string
+from nsinit.config.syntax import Syntax, kind, parse_variable, string
 
 S = TypeVar("S", bound=Struct)
 
@@ -73,7 +73,7 @@ def _decode_entries(kind_: type, table: Mapping[str, object], place: Place, root
     for key, value in table.items():
         try:
             if issubclass(kind_, Struct):
-                entries[parse_name(key)] = decode(kind_, _table(value), place.key(key), root=root)
+                entries[key] = decode(kind_, _table(value), place.key(key), root=root)
             else:
                 entries[parse_variable(key)] = string(value, "the value of a variable")
         except ValueError as error:

@@ -43,13 +43,13 @@ class Positions:
         for child in node.named_children:
             if child.type == "pair" and table is not None:
                 self._add_pair(table, child)
-            elif table is None and child.type != "comment":
+            elif table is None:
                 table = self._add_key((), child)
 
     def _add_pair(self, table: Path, pair: Node) -> None:
-        children = [child for child in pair.named_children if child.type != "ERROR"]
+        children = pair.named_children
         if not children:
-            return
+            return  # a broken text
         path = self._add_key(table, children[0])
         if children[-1].type == "inline_table" and len(path) < _MAX_DEPTH:
             for child in children[-1].named_children:
@@ -59,10 +59,10 @@ class Positions:
     def _add_key(self, table: Path, node: Node) -> Path:
         path = table
         for part in _parts(node):
-            path = (*path, _name(part))
-            self._lines.setdefault(path, part.start_point.row + 1)
             if len(path) == _MAX_DEPTH:
                 break
+            path = (*path, _name(part))
+            self._lines.setdefault(path, part.start_point.row + 1)
         return path
 
 

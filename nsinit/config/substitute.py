@@ -9,7 +9,7 @@ A dollar sign that no brace follows is itself.
 import re
 from collections.abc import Collection, Mapping
 
-_PLACEHOLDER = re.compile(r"%(?P<letter>.?)|(?P<escaped>\$\$\{)|\$\{(?P<variable>[^}]*)(?P<end>\}?)", re.DOTALL)
+_PLACEHOLDER = re.compile(r"%(?P<letter>.?)|(?P<escaped>\$\$\{)|\$\{(?P<variable>[^}]*)(?P<end>\}?)")
 
 
 def substitute(value: str, name: str, passed: Collection[str], environ: Mapping[str, str]) -> str:

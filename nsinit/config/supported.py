@@ -53,9 +53,9 @@ def nearest_key(table: type[Struct], root: type[Struct], key: str) -> str:
     import difflib  # only for a wrong file
 
     for name, kind in file_keys(root).items():
-        if isinstance(kind, type) and issubclass(kind, Struct) and kind is not table and key in _known(kind):
+        if isinstance(kind, type) and issubclass(kind, Struct) and key in _known(kind):
             return f"{name}.{key}"
-    if table is not root and key in _known(root):
+    if key in _known(root):
         return f"{key}, at the top of the file"
     return difflib.get_close_matches(key, sorted(_known(table)), n=1, cutoff=0.0)[0]
 

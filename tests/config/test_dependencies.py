@@ -52,6 +52,15 @@ def test_cycles_without_a_common_edge_are_all_reported(errors: Errors) -> None:
     assert [error.rpartition(": ")[2] for error in errors(files)] == ["a -> b -> a", "c -> d -> c"]
 
 
+def test_cycles_through_one_service_are_all_reported(errors: Errors) -> None:
+    files = {
+        "a.toml": 'command = "x"\nafter = ["b", "c"]',
+        "b.toml": 'command = "x"\nafter = ["a"]',
+        "c.toml": 'command = "x"\nafter = ["a"]',
+    }
+    assert sorted(error.rpartition(": ")[2] for error in errors(files)) == ["a -> b -> a", "a -> c -> a"]
+
+
 def test_a_service_whose_file_is_broken_is_not_called_missing(errors: Errors) -> None:
     files = {"a.toml": 'command = "a"\nafter = ["b"]', "b.toml": "command"}
     assert [error.split(":")[0] for error in errors(files)] == ["services/b.toml"]

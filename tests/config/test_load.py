@@ -40,6 +40,11 @@ def test_every_toml_file_is_a_service_by_its_name_in_order(load: Load, tmp_path:
     assert project.services["db"].path == str(tmp_path / "services" / "db.toml")
 
 
+def test_services_are_sorted_by_name_whatever_the_directorys_order(load: Load) -> None:
+    names = [f"s{number:02}" for number in range(30)]
+    assert list(load({f"{name}.toml": COMMAND for name in reversed(names)}).services) == names
+
+
 def test_without_nsinit_toml_the_outer_sandbox_has_its_defaults(load: Load, tmp_path: Path) -> None:
     project = load({"web.toml": COMMAND})
     assert project.sandbox == OuterSandbox(hostname="nsinit", rootfs="")

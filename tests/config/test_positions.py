@@ -78,6 +78,12 @@ def test_windows_line_ends_count_once() -> None:
     assert Positions("a = 1\r\n\r\nb = 2\r\n").line(("b",)) == 3
 
 
+def test_lines_are_kept_for_eight_levels_only() -> None:
+    positions = Positions("[a.a.a.a.a.a.a.a]\nb.c = 1\nd = { e = 1 }\n")
+    assert positions.line(("a",) * 8 + ("b", "c")) == 1
+    assert positions.line(("a",) * 8 + ("d", "e")) == 1
+
+
 def test_a_key_of_very_many_dots_costs_little() -> None:
     assert Positions("\n" + ".".join("a" * 20_000) + " = 1\n").line(("a", "a")) == 2
 

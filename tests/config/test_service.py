@@ -217,6 +217,10 @@ def test_a_mount_that_is_asked_for_needs_a_mount_namespace(errors: Errors, key: 
     ]
 
 
+def test_what_is_turned_off_needs_no_mount_namespace(service: Service) -> None:
+    service('[sandbox]\nunshare = []\nrootfs = ""\nread_only = false\nbinds = []\ntmpfs = []\nproc = false')
+
+
 def test_a_hostname_needs_a_uts_namespace(errors: Errors) -> None:
     assert errors('command = "a"\n[sandbox]\nunshare = ["user"]\nhostname = "h"') == [
         'services/web.toml:4: sandbox.hostname: it needs a uts namespace: add "uts" to sandbox.unshare'
