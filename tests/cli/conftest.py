@@ -18,7 +18,7 @@ class Outcome(NamedTuple):
     err: str
 
 
-Nsinit = Callable[..., Outcome]
+Cli = Callable[..., Outcome]
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def nsinit(capsys: pytest.CaptureFixture[str]) -> Nsinit:
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
     """Run a command line in this process."""
 
     def run(*arguments: str) -> Outcome:

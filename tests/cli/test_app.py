@@ -10,12 +10,12 @@ from nsinit import __version__
 from nsinit.cli.app import VERBS
 from nsinit.control import client
 from nsinit.errors import KernelError, OperationFailed
-from tests.cli.conftest import Nsinit
+from tests.cli.conftest import Cli
 from tests.support.fake_supervisor import Running
 
 
-def test_help_shows_every_verb_and_the_ways_to_run_a_command(nsinit: Nsinit) -> None:
-    status, out, _ = nsinit("--help")
+def test_help_shows_every_verb_and_the_ways_to_run_a_command(cli: Cli) -> None:
+    status, out, _ = cli("--help")
     assert status == 0
     assert "nsinit [OPTIONS] -- CMD" in out
     assert "nsinit run [OPTIONS] -- CMD" in out
@@ -25,19 +25,19 @@ def test_help_shows_every_verb_and_the_ways_to_run_a_command(nsinit: Nsinit) -> 
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_a_help_of_its_own(nsinit: Nsinit, verb: str) -> None:
-    status, out, err = nsinit(verb, "-h")
+def test_every_verb_has_a_help_of_its_own(cli: Cli, verb: str) -> None:
+    status, out, err = cli(verb, "-h")
     assert (status, err) == (0, "")
     assert out.startswith(f"Usage: nsinit {verb} ")
 
 
 @pytest.mark.parametrize("verb", ["ps", "status", "logs", "list", "check", "config", "doctor"])
-def test_every_verb_that_reads_has_json(nsinit: Nsinit, verb: str) -> None:
-    assert "--json" in nsinit(verb, "--help").out
+def test_every_verb_that_reads_has_json(cli: Cli, verb: str) -> None:
+    assert "--json" in cli(verb, "--help").out
 
 
-def test_the_version_is_the_package_s(nsinit: Nsinit) -> None:
-    assert nsinit("--version") == (0, f"nsinit {__version__}\n", "")
+def test_the_version_is_the_package_s(cli: Cli) -> None:
+    assert cli("--version") == (0, f"nsinit {__version__}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -56,72 +56,72 @@ def test_the_version_is_the_package_s(nsinit: Nsinit) -> None:
         (["exec", "-e", "A", "web", "true"], "'A' is no assignment: write NAME=VALUE"),
     ],
 )
-def test_what_makes_no_sense_is_a_usage_error(nsinit: Nsinit, arguments: Sequence[str], message: str) -> None:
-    status, out, err = nsinit(*arguments)
+def test_what_makes_no_sense_is_a_usage_error(cli: Cli, arguments: Sequence[str], message: str) -> None:
+    status, out, err = cli(*arguments)
     assert (status, out) == (2, "")
     assert message in err
 
 
-def test_no_verb_at_all_shows_the_help_as_an_error(nsinit: Nsinit) -> None:
-    status, _, err = nsinit()
+def test_no_verb_at_all_shows_the_help_as_an_error(cli: Cli) -> None:
+    status, _, err = cli()
     assert status == 2
     assert "Commands:" in err
 
 
 @pytest.mark.parametrize("arguments", [["ps"], ["status"], ["logs"], ["down"], ["start", "web"], ["reload"]])
 def test_without_a_supervisor_the_exit_status_is_7_and_the_message_says_how_to_start_one(
-    nsinit: Nsinit, project: Path, arguments: Sequence[str]
+    cli: Cli, project: Path, arguments: Sequence[str]
 ) -> None:
-    status, out, err = nsinit(*arguments)
+    status, out, err = cli(*arguments)
     assert (status, out) == (7, "")
     assert err == f"nsinit: no supervisor runs for {project}/services: start one with `nsinit up`\n"
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["logs"], ["start"], ["stop"], ["restart"]])
 def test_an_unknown_service_is_exit_4_with_the_nearest_name(
-    nsinit: Nsinit, running: Running, arguments: Sequence[str]
+    cli: Cli, running: Running, arguments: Sequence[str]
 ) -> None:
-    status, out, err = nsinit(*arguments, "wbe")
+    status, out, err = cli(*arguments, "wbe")
     assert (status, out, err) == (4, "", "nsinit: no service wbe: did you mean web?\n")
 
 
-def test_exec_in_an_unknown_service_is_exit_4(nsinit: Nsinit, running: Running) -> None:
-    assert nsinit("exec", "wbe", "true").status == 4
+def test_exec_in_an_unknown_service_is_exit_4(cli: Cli, running: Running) -> None:
+    assert cli("exec", "wbe", "true").status == 4
 
 
 def test_a_supervisor_that_refuses_the_caller_is_exit_5(
-    nsinit: Nsinit, running: Running, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running.fake.failure = client.Denied("only the supervisor's owner and root may control it")
-    status, _, err = nsinit("start", "web")
+    status, _, err = cli("start", "web")
     assert (status, err) == (5, "nsinit: only the supervisor's owner and root may control it\n")
 
 
 def test_a_runtime_directory_of_someone_else_is_exit_5(
-    nsinit: Nsinit, runtime_directory: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, runtime_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime_directory.mkdir(mode=0o700)
     monkeypatch.setattr(os, "geteuid", lambda: runtime_directory.stat().st_uid + 1)
-    assert nsinit("ps").status == 5
+    assert cli("ps").status == 5
 
 
 @pytest.mark.parametrize("place", [["--name", "shop"], ["-C", "/somewhere", "--name", "shop"]])
 def test_the_options_that_choose_the_supervisor_stand_before_or_after_the_verb(
-    nsinit: Nsinit, running: Running, monkeypatch: pytest.MonkeyPatch, place: Sequence[str]
+    cli: Cli, running: Running, monkeypatch: pytest.MonkeyPatch, place: Sequence[str]
 ) -> None:
     monkeypatch.chdir("/")
-    assert nsinit("ps").status == 7
-    assert nsinit(*place, "ps").status == 0
-    assert nsinit("ps", *place).status == 0
-    assert nsinit("--name", "other", "ps", *place).status == 0
+    assert cli("ps").status == 7
+    assert cli(*place, "ps").status == 0
+    assert cli("ps", *place).status == 0
+    assert cli("--name", "other", "ps", *place).status == 0
 
 
 def test_a_directory_is_the_one_of_the_service_files_or_the_one_above(
-    nsinit: Nsinit, running: Running, project: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, running: Running, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir("/")
-    assert nsinit("-C", str(project), "ps").status == 0
-    assert nsinit("-C", str(project / "services"), "ps").status == 0
+    assert cli("-C", str(project), "ps").status == 0
+    assert cli("-C", str(project / "services"), "ps").status == 0
 
 
 @pytest.mark.parametrize(
@@ -134,29 +134,29 @@ def test_a_directory_is_the_one_of_the_service_files_or_the_one_above(
     ],
 )
 def test_only_exec_ends_with_125_when_nsinit_fails(
-    nsinit: Nsinit, running: Running, monkeypatch: pytest.MonkeyPatch, error: Exception, verb: str, status: int
+    cli: Cli, running: Running, monkeypatch: pytest.MonkeyPatch, error: Exception, verb: str, status: int
 ) -> None:
     monkeypatch.setattr(client.Client, "connect", _raising(error))
-    outcome = nsinit(verb, *(["db", "true"] if verb == "exec" else []))
+    outcome = cli(verb, *(["db", "true"] if verb == "exec" else []))
     assert (outcome.status, outcome.err) == (status, f"nsinit: {error}\n")
 
 
 @pytest.mark.parametrize(("verb", "status"), [("ps", 1), ("exec", 125)])
 def test_a_bug_is_one_line_and_a_traceback_only_on_demand(
-    nsinit: Nsinit, running: Running, monkeypatch: pytest.MonkeyPatch, verb: str, status: int
+    cli: Cli, running: Running, monkeypatch: pytest.MonkeyPatch, verb: str, status: int
 ) -> None:
     monkeypatch.setattr(client.Client, "connect", _raising(ZeroDivisionError("oops")))
     arguments = [verb, *(["db", "true"] if verb == "exec" else [])]
-    outcome = nsinit(*arguments)
+    outcome = cli(*arguments)
     assert outcome.status == status
     assert outcome.err == "nsinit: a bug in nsinit: ZeroDivisionError: oops: set NSINIT_DEBUG=1 to see where\n"
     monkeypatch.setenv("NSINIT_DEBUG", "1")
-    assert "Traceback (most recent call last)" in nsinit(*arguments).err
+    assert "Traceback (most recent call last)" in cli(*arguments).err
 
 
-def test_an_interrupt_ends_quietly(nsinit: Nsinit, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_ends_quietly(cli: Cli, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client.Client, "connect", _raising(KeyboardInterrupt()))
-    assert nsinit("ps") == (130, "", "")
+    assert cli("ps") == (130, "", "")
 
 
 def test_a_reader_that_goes_away_ends_the_command_quietly(running: Running) -> None:

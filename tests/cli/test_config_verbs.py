@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nsinit.config import effective, load_project
-from tests.cli.conftest import Nsinit
+from tests.cli.conftest import Cli
 
 
 @pytest.fixture
@@ -17,20 +17,20 @@ def services(project: Path) -> Path:
     return project / "services"
 
 
-def test_check_counts_what_is_right(nsinit: Nsinit, services: Path) -> None:
-    assert nsinit("check") == (0, "services: 2 services, no errors\n", "")
-    assert json.loads(nsinit("check", "--json").out) == []
+def test_check_counts_what_is_right(cli: Cli, services: Path) -> None:
+    assert cli("check") == (0, "services: 2 services, no errors\n", "")
+    assert json.loads(cli("check", "--json").out) == []
 
 
-def test_check_shows_all_errors_of_all_files_and_is_exit_6(nsinit: Nsinit, services: Path) -> None:
+def test_check_shows_all_errors_of_all_files_and_is_exit_6(cli: Cli, services: Path) -> None:
     (services / "web.toml").write_text('comand = ["x"]\n')
     (services / "db.toml").write_text('command = ["x"]\n\ntype = 1\n')
-    status, out, err = nsinit("check")
+    status, out, err = cli("check")
     assert (status, out) == (6, "")
     lines = err.splitlines()
     assert any(line.startswith("services/web.toml:1: ") for line in lines)
     assert any(line.startswith("services/db.toml:3: ") for line in lines)
-    outcome = nsinit("check", "--json")
+    outcome = cli("check", "--json")
     assert outcome.status == 6
     entries = json.loads(outcome.out)
     assert len(entries) == len(lines)
@@ -41,29 +41,27 @@ def test_check_shows_all_errors_of_all_files_and_is_exit_6(nsinit: Nsinit, servi
 @pytest.mark.parametrize(
     "arguments", [["services"], ["-C", "services"], ["-C", "../shop"], ["-C", "../shop", "services"]]
 )
-def test_the_directory_is_found_from_everywhere(nsinit: Nsinit, services: Path, arguments: list[str]) -> None:
-    assert nsinit("check", *arguments).status == 0
+def test_the_directory_is_found_from_everywhere(cli: Cli, services: Path, arguments: list[str]) -> None:
+    assert cli("check", *arguments).status == 0
 
 
-def test_inside_the_directory_no_word_is_needed(
-    nsinit: Nsinit, services: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_inside_the_directory_no_word_is_needed(cli: Cli, services: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(services)
-    assert nsinit("check").status == 0
+    assert cli("check").status == 0
 
 
 def test_a_directory_without_service_files_is_exit_6_and_its_own_toml_files_are_not_read(
-    nsinit: Nsinit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pyproject.toml").write_text("[project]\n")
-    status, _, err = nsinit("check")
+    status, _, err = cli("check")
     assert status == 6
     assert err.startswith("nsinit: cannot read the directory services: ENOENT")
 
 
-def test_config_prints_files_that_load_as_the_same_services(nsinit: Nsinit, services: Path, tmp_path: Path) -> None:
-    status, out, _ = nsinit("config")
+def test_config_prints_files_that_load_as_the_same_services(cli: Cli, services: Path, tmp_path: Path) -> None:
+    status, out, _ = cli("config")
     assert status == 0
     outer, *files = out.split("\n# ")
     assert outer.startswith(f"# {services}/nsinit.toml, supervisor shop\n")
@@ -75,15 +73,15 @@ def test_config_prints_files_that_load_as_the_same_services(nsinit: Nsinit, serv
     assert _services(printed) == _services(services)
 
 
-def test_config_json_is_one_object_with_every_default(nsinit: Nsinit, services: Path) -> None:
-    whole = json.loads(nsinit("config", "--json").out)
+def test_config_json_is_one_object_with_every_default(cli: Cli, services: Path) -> None:
+    whole = json.loads(cli("config", "--json").out)
     assert whole["name"] == "shop"
     assert whole["services"]["web"]["stop"]["timeout"] == "3s"
     assert whole["services"]["web"]["restart"]["policy"] == "always"
 
 
-def test_config_is_toml(nsinit: Nsinit, services: Path) -> None:
-    _, *files = nsinit("config").out.split("\n# ")
+def test_config_is_toml(cli: Cli, services: Path) -> None:
+    _, *files = cli("config").out.split("\n# ")
     tables = [tomllib.loads(text.partition("\n")[2]) for text in files]
     assert tables[0]["env"] == {"a.b": 'x\x7f"'}
 

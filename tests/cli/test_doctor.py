@@ -10,7 +10,7 @@ from nsinit.cli import doctor, ids, netlink, probes
 from nsinit.cli.probes import Failure
 from nsinit.errors import KernelError
 from nsinit.kernel.namespaces import FILES, NEWNET, NEWNS, NEWPID, NEWUSER, NEWUTS, TYPES
-from tests.cli.conftest import Nsinit
+from tests.cli.conftest import Cli
 
 LINES = [
     "kernel",
@@ -26,9 +26,9 @@ def _own_namespaces() -> list[str]:
     return [os.readlink(f"/proc/self/ns/{file}") for file in FILES.values()]
 
 
-def test_every_capability_is_one_line_and_nothing_is_left_on_the_host(nsinit: Nsinit, runtime_directory: Path) -> None:
+def test_every_capability_is_one_line_and_nothing_is_left_on_the_host(cli: Cli, runtime_directory: Path) -> None:
     before = _own_namespaces(), os.uname().nodename, os.listdir("/sys/class/net")
-    status, out, err = nsinit("doctor")
+    status, out, err = cli("doctor")
     assert (status, err) == (0, "")
     assert before == (_own_namespaces(), os.uname().nodename, os.listdir("/sys/class/net"))
     assert not runtime_directory.exists()
@@ -37,21 +37,21 @@ def test_every_capability_is_one_line_and_nothing_is_left_on_the_host(nsinit: Ns
     assert all(line.split("  ")[1:] for line in lines)
 
 
-def test_what_is_not_ok_says_why(nsinit: Nsinit) -> None:
-    findings = json.loads(nsinit("doctor", "--json").out)
+def test_what_is_not_ok_says_why(cli: Cli) -> None:
+    findings = json.loads(cli("doctor", "--json").out)
     assert [finding["name"] for finding in findings] == LINES
     assert all(finding["ok"] or finding["detail"] for finding in findings)
     assert [finding["name"] for finding in findings if finding["essential"]] == ["kernel", "runtime directory"]
 
 
 def test_without_a_place_for_its_socket_nsinit_cannot_work(
-    nsinit: Nsinit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     place = tmp_path / "place"
     place.mkdir()
     place.chmod(0o777)
     monkeypatch.setenv("NSINIT_RUNTIME_DIR", str(place))
-    status, out, _ = nsinit("doctor")
+    status, out, _ = cli("doctor")
     assert status == 1
     assert "runtime directory     no  cannot use" in out
     assert "set NSINIT_RUNTIME_DIR" in out

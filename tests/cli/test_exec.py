@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from nsinit.inspect import procfs
-from tests.cli.conftest import Nsinit
+from tests.cli.conftest import Cli
 from tests.support.fake_supervisor import Running, service
 
 SANDBOXED = "import sys; print('up', flush=True); sys.stdin.read()"
@@ -77,13 +77,13 @@ def test_the_directory_can_be_chosen(web: int) -> None:
     assert nsinit_exec("-w", "/usr", "web", "--", "/bin/pwd").stdout == "/usr\n"
 
 
-def test_a_service_that_does_not_run_is_inactive(nsinit: Nsinit, running: Running) -> None:
-    status, _, err = nsinit("exec", "worker", "--", "true")
+def test_a_service_that_does_not_run_is_inactive(cli: Cli, running: Running) -> None:
+    status, _, err = cli("exec", "worker", "--", "true")
     assert (status, err) == (3, "nsinit: service worker has no process: it is stopped\n")
 
 
-def test_a_service_that_is_not_visible_from_here_is_said_to_be_so(nsinit: Nsinit, running: Running) -> None:
+def test_a_service_that_is_not_visible_from_here_is_said_to_be_so(cli: Cli, running: Running) -> None:
     running.fake.services["web"] = service("web", pid=1 << 21)
-    status, _, err = nsinit("exec", "web", "--", "true")
+    status, _, err = cli("exec", "web", "--", "true")
     assert status == 1
     assert "is not visible from here" in err

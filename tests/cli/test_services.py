@@ -12,7 +12,7 @@ import trio
 
 from nsinit.control import runtime
 from nsinit.errors import InvalidConfig, OperationFailed
-from tests.cli.conftest import Nsinit
+from tests.cli.conftest import Cli
 from tests.support.fake_supervisor import Running, service
 
 WEB_REASON = "exit 3, restart 4 of 10 in 8.2 s"
@@ -31,8 +31,8 @@ PS_KEYS = {
 }
 
 
-def test_ps_is_a_table(nsinit: Nsinit, running: Running) -> None:
-    status, out, _ = nsinit("ps")
+def test_ps_is_a_table(cli: Cli, running: Running) -> None:
+    status, out, _ = cli("ps")
     assert status == 0
     assert [line.split() for line in out.splitlines()] == [
         ["NAME", "STATE", "READY", "PID", "HOST_PID", "RESTARTS", "UPTIME", "REASON"],
@@ -43,8 +43,8 @@ def test_ps_is_a_table(nsinit: Nsinit, running: Running) -> None:
     assert "\x1b" not in out
 
 
-def test_ps_json_has_the_keys_that_are_an_interface(nsinit: Nsinit, running: Running) -> None:
-    db, web, worker = json.loads(nsinit("ps", "--json").out)
+def test_ps_json_has_the_keys_that_are_an_interface(cli: Cli, running: Running) -> None:
+    db, web, worker = json.loads(cli("ps", "--json").out)
     assert set(db) >= PS_KEYS
     assert db["host_pid"] == db["init_host_pid"] == db["pid"] == os.getpid()
     assert db["ready"] is True
@@ -52,82 +52,80 @@ def test_ps_json_has_the_keys_that_are_an_interface(nsinit: Nsinit, running: Run
     assert worker["signal"] == "SIGKILL"
 
 
-def test_a_pid_that_the_caller_cannot_see_is_null(nsinit: Nsinit, running: Running) -> None:
+def test_a_pid_that_the_caller_cannot_see_is_null(cli: Cli, running: Running) -> None:
     running.fake.services["db"] = service("db", pid=1 << 21)
-    db = json.loads(nsinit("ps", "--json").out)[0]
+    db = json.loads(cli("ps", "--json").out)[0]
     assert (db["pid"], db["host_pid"]) == (1 << 21, None)
 
 
-def test_ps_cannot_be_made_to_move_the_cursor_or_to_break_the_table(nsinit: Nsinit, running: Running) -> None:
+def test_ps_cannot_be_made_to_move_the_cursor_or_to_break_the_table(cli: Cli, running: Running) -> None:
     running.fake.services = {"db": service("db", "failed", "one\ntwo\x1b[2J")}
-    assert nsinit("ps").out.splitlines()[1].endswith("one two?[2J")
+    assert cli("ps").out.splitlines()[1].endswith("one two?[2J")
 
 
 @pytest.mark.parametrize(
     ("state", "expected"),
     [("ready", 0), ("running", 0), ("completed", 0), ("unready", 3), ("failed", 3), ("stopped", 3), ("waiting", 3)],
 )
-def test_status_is_3_for_a_service_that_is_not_up(nsinit: Nsinit, running: Running, state: str, expected: int) -> None:
+def test_status_is_3_for_a_service_that_is_not_up(cli: Cli, running: Running, state: str, expected: int) -> None:
     running.fake.services["web"] = service("web", state)
-    assert nsinit("status", "web").status == expected
+    assert cli("status", "web").status == expected
 
 
-def test_status_shows_what_is_known_and_the_last_lines(nsinit: Nsinit, running: Running) -> None:
+def test_status_shows_what_is_known_and_the_last_lines(cli: Cli, running: Running) -> None:
     for number in range(4):
         running.call(running.fake.write, "web", f"line {number}")
-    out = nsinit("status", "-n", "2", "web").out
+    out = cli("status", "-n", "2", "web").out
     assert out.startswith("web: backoff (exit 3, restart 4 of 10 in 8.2 s)\n")
     assert "restarts    3\n" in out
     assert "last end    exit 3\n" in out
     assert out.endswith("  | line 2\n  | line 3\n")
-    assert "killed by SIGKILL" in nsinit("status", "worker").out
+    assert "killed by SIGKILL" in cli("status", "worker").out
 
 
-def test_status_of_all_shows_the_supervisor_and_does_not_count_what_is_disabled(
-    nsinit: Nsinit, running: Running
-) -> None:
+def test_status_of_all_shows_the_supervisor_and_does_not_count_what_is_disabled(cli: Cli, running: Running) -> None:
     running.fake.services["web"] = service("web", "ready")
-    status, out, _ = nsinit("status")
+    status, out, _ = cli("status")
     assert status == 0
     assert out.startswith("supervisor fake, without namespaces\n")
     assert "orphans     2 reaped" in out
     running.fake.services["web"] = service("web", "failed")
-    assert nsinit("status").status == 3
+    assert cli("status").status == 3
 
 
-def test_status_json_is_an_array_in_the_order_of_the_names(nsinit: Nsinit, running: Running) -> None:
-    entries = json.loads(nsinit("status", "--json", "web", "db").out)
+def test_status_json_is_an_array_in_the_order_of_the_names(cli: Cli, running: Running) -> None:
+    entries = json.loads(cli("status", "--json", "web", "db").out)
     assert [entry["name"] for entry in entries] == ["web", "db"]
     assert set(entries[0]) >= PS_KEYS
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "restart"])
-def test_start_stop_and_restart_pass_all_names_and_are_silent(nsinit: Nsinit, running: Running, verb: str) -> None:
-    assert nsinit(verb, "db", "web") == (0, "", "")
+def test_start_stop_and_restart_pass_all_names_and_are_silent(cli: Cli, running: Running, verb: str) -> None:
+    assert cli(verb, "db", "web") == (0, "", "")
     assert running.fake.calls == [(verb, "db", "web")]
 
 
-def test_what_fails_is_exit_1_with_the_supervisor_s_reason(nsinit: Nsinit, running: Running) -> None:
+def test_what_fails_is_exit_1_with_the_supervisor_s_reason(cli: Cli, running: Running) -> None:
     running.fake.failure = OperationFailed("service web failed: exit 1")
-    assert nsinit("start", "web") == (1, "", "nsinit: service web failed: exit 1\n")
+    assert cli("start", "web") == (1, "", "nsinit: service web failed: exit 1\n")
 
 
 @pytest.mark.parametrize("time", ["0.05", "50ms", "0.05s"])
-def test_a_timeout_is_exit_124(nsinit: Nsinit, running: Running, time: str) -> None:
+def test_a_timeout_is_exit_124(cli: Cli, running: Running, time: str) -> None:
     running.fake.gate = trio.Event()
-    status, _, err = nsinit("stop", "--timeout", time, "web")
+    status, _, err = cli("stop", "--timeout", time, "web")
     assert status == 124
     assert "did not answer within 0.05 s" in err
 
 
-def test_reload_says_what_it_did(nsinit: Nsinit, running: Running) -> None:
-    assert nsinit("reload").out == "added: new\nremoved: old\nrestarted: web\n"
-    assert json.loads(nsinit("reload", "--json").out)["updated"] == []
+def test_reload_says_what_it_did(cli: Cli, running: Running) -> None:
+    assert cli("reload").out == "added: new\nremoved: old\nrestarted: web\n"
+    assert json.loads(cli("reload", "--json").out)["updated"] == []
 
 
-def test_a_reload_of_wrong_files_is_exit_6_with_bare_lines(nsinit: Nsinit, running: Running) -> None:
+def test_a_reload_of_wrong_files_is_exit_6_with_bare_lines(cli: Cli, running: Running) -> None:
     running.fake.failure = InvalidConfig("a.toml:1: no\nb.toml:2: no")
-    assert nsinit("reload") == (6, "", "a.toml:1: no\nb.toml:2: no\n")
+    assert cli("reload") == (6, "", "a.toml:1: no\nb.toml:2: no\n")
 
 
 class TestLogs:
@@ -137,31 +135,31 @@ class TestLogs:
             running.call(running.fake.write, "db", f"db {number}")
             running.call(running.fake.write, "worker", f"worker {number}")
 
-    def test_all_lines_come_in_order_with_their_service_s_name(self, nsinit: Nsinit) -> None:
-        lines = nsinit("logs").out.splitlines()
+    def test_all_lines_come_in_order_with_their_service_s_name(self, cli: Cli) -> None:
+        lines = cli("logs").out.splitlines()
         assert lines[:2] == ["db     | db 0", "worker | worker 0"]
         assert len(lines) == 6
 
-    def test_names_and_a_number_of_lines_choose(self, nsinit: Nsinit) -> None:
-        assert nsinit("logs", "-n", "1", "db").out == "db | db 2\n"
-        assert nsinit("logs", "--tail", "1").out.splitlines() == ["db     | db 2", "worker | worker 2"]
-        assert nsinit("logs", "-n", "0").out == ""
+    def test_names_and_a_number_of_lines_choose(self, cli: Cli) -> None:
+        assert cli("logs", "-n", "1", "db").out == "db | db 2\n"
+        assert cli("logs", "--tail", "1").out.splitlines() == ["db     | db 2", "worker | worker 2"]
+        assert cli("logs", "-n", "0").out == ""
 
-    def test_the_prefix_can_be_left_out(self, nsinit: Nsinit) -> None:
-        assert nsinit("logs", "-n1", "--no-prefix").out == "db 2\nworker 2\n"
+    def test_the_prefix_can_be_left_out(self, cli: Cli) -> None:
+        assert cli("logs", "-n1", "--no-prefix").out == "db 2\nworker 2\n"
 
-    def test_timestamps_are_local_time_with_milliseconds(self, nsinit: Nsinit) -> None:
-        out = nsinit("logs", "-n1", "-t", "--no-prefix", "db").out
+    def test_timestamps_are_local_time_with_milliseconds(self, cli: Cli) -> None:
+        out = cli("logs", "-n1", "-t", "--no-prefix", "db").out
         assert out.startswith("1970-01-01T")
         assert ":40.000" in out
 
-    def test_json_is_one_object_a_line(self, nsinit: Nsinit) -> None:
-        lines = [json.loads(line) for line in nsinit("logs", "--json", "db").out.splitlines()]
+    def test_json_is_one_object_a_line(self, cli: Cli) -> None:
+        lines = [json.loads(line) for line in cli("logs", "--json", "db").out.splitlines()]
         assert lines[0] == {"seq": 1, "time": 1000.0, "service": "db", "stream": "stdout", "text": "db 0"}
 
-    def test_text_that_is_no_text_passes(self, nsinit: Nsinit, running: Running) -> None:
+    def test_text_that_is_no_text_passes(self, cli: Cli, running: Running) -> None:
         running.call(running.fake.write, "web", "\x00\x1b[31m\ufffd")
-        assert nsinit("logs", "web").out == "web | \x00\x1b[31m\ufffd\n"
+        assert cli("logs", "web").out == "web | \x00\x1b[31m\ufffd\n"
 
     def test_following_goes_on_until_the_supervisor_ends(self, running: Running) -> None:
         script = (
@@ -185,7 +183,7 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_down_returns_when_the_socket_is_closed_and_the_launcher_has_gone(
-    nsinit: Nsinit, running: Running, runtime_directory: Path, child: subprocess.Popen[bytes]
+    cli: Cli, running: Running, runtime_directory: Path, child: subprocess.Popen[bytes]
 ) -> None:
     info = runtime_directory / "shop" / "info.json"
     info.write_text(info.read_text().replace(str(os.getpid()), str(child.pid)))
@@ -197,34 +195,34 @@ def test_down_returns_when_the_socket_is_closed_and_the_launcher_has_gone(
         running.fake.ended.set()
 
     running.fake.shutdown = shutdown  # type: ignore[method-assign]
-    assert nsinit("down") == (0, "", "")
+    assert cli("down") == (0, "", "")
     assert running.fake.calls == [("shutdown",)]
     assert child.wait() == -9
 
 
 def test_down_times_out_while_the_launcher_stays(
-    nsinit: Nsinit, running: Running, runtime_directory: Path, child: subprocess.Popen[bytes]
+    cli: Cli, running: Running, runtime_directory: Path, child: subprocess.Popen[bytes]
 ) -> None:
     info = runtime_directory / "shop" / "info.json"
     info.write_text(info.read_text().replace(str(os.getpid()), str(child.pid)))
-    status, _, err = nsinit("down", "--timeout", "50ms")
+    status, _, err = cli("down", "--timeout", "50ms")
     assert status == 124
     assert f"process {child.pid}" in err
 
 
-def test_list_shows_every_supervisor_that_runs(nsinit: Nsinit, running: Running, project: Path) -> None:
-    out = nsinit("list").out.splitlines()
+def test_list_shows_every_supervisor_that_runs(cli: Cli, running: Running, project: Path) -> None:
+    out = cli("list").out.splitlines()
     assert out[0].split() == ["NAME", "PID", "VERSION", "DIRECTORY"]
     assert out[1].split()[0] == "shop"
     assert out[1].endswith(str(project / "services"))
-    (entry,) = json.loads(nsinit("list", "--json").out)
+    (entry,) = json.loads(cli("list", "--json").out)
     assert (entry["name"], entry["launcher_pid"]) == ("shop", os.getpid())
     assert entry["socket"].endswith("/shop/socket")
 
 
-def test_list_is_empty_when_none_runs(nsinit: Nsinit) -> None:
-    assert json.loads(nsinit("list", "--json").out) == []
-    assert nsinit("list").status == 0
+def test_list_is_empty_when_none_runs(cli: Cli) -> None:
+    assert json.loads(cli("list", "--json").out) == []
+    assert cli("list").status == 0
 
 
 def _complete(*words: str) -> Sequence[str]:
@@ -251,7 +249,7 @@ def test_completion_without_a_supervisor_is_empty_and_silent(project: Path) -> N
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_prints_the_shell_s_part(nsinit: Nsinit, shell: str) -> None:
-    status, out, _ = nsinit("completion", shell)
+def test_completion_prints_the_shell_s_part(cli: Cli, shell: str) -> None:
+    status, out, _ = cli("completion", shell)
     assert status == 0
     assert f"_NSINIT_COMPLETE={shell}_complete" in out
