@@ -11,6 +11,7 @@ from nsinit.cli.probes import Failure
 from nsinit.errors import KernelError
 from nsinit.kernel.namespaces import FILES, NEWNET, NEWNS, NEWPID, NEWUSER, NEWUTS, TYPES
 from tests.cli.conftest import Cli
+from tests.support.runner import Runner
 
 LINES = [
     "kernel",
@@ -161,3 +162,20 @@ def test_root_maps_all_its_ids() -> None:
     with open("/proc/self/uid_map") as extents:
         count = sum(int(line.split()[2]) for line in extents)
     assert ids.map_ids() == f"{count} user ids"
+
+
+def _id_ranges(runner: Runner) -> dict[str, object]:
+    done = runner.run("doctor", "--json")
+    assert done.status == 0
+    return next(finding for finding in json.loads(done.stdout) if finding["name"] == "id ranges")
+
+
+def test_a_user_without_subordinate_ids_is_told_how_to_get_them(nsinit_as_user: Runner) -> None:
+    finding = _id_ranges(nsinit_as_user)
+    assert not finding["ok"]
+    assert "usermod --add-subuids" in str(finding["detail"])
+
+
+def test_a_user_with_subordinate_ids_maps_them(nsinit_as_subordinate: Runner) -> None:
+    finding = _id_ranges(nsinit_as_subordinate)
+    assert (finding["ok"], finding["detail"]) == (True, "65537 user ids")
