@@ -15,8 +15,16 @@ if TYPE_CHECKING:
 
     Argument = int | bytes | None | ctypes.Array[ctypes.c_char]
 
+# Looked up once: a lookup makes a new object, and writes to pages that a forked init would then own alone.
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
+_FUNCTIONS = {
+    name: _libc[name] for name in ("mount", "prctl", "sethostname", "setns", "signalfd", "umount2", "unshare")
+}
+_SYSCALL = _libc.syscall
+_SYSCALL.restype = ctypes.c_long
+# For clone: the interpreter's lock stays held across the call, as if nothing had happened in between.
+_SYSCALL_LOCKED = ctypes.PyDLL(None, use_errno=True).syscall
+_SYSCALL_LOCKED.restype = ctypes.c_long
 
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "i686": 217, "armv7l": 218, "ppc64le": 203, "s390x": 217}
 PIDFD_SEND_SIGNAL = 424
@@ -26,6 +34,7 @@ FSOPEN = 430
 FSCONFIG = 431
 FSMOUNT = 432
 PIDFD_OPEN = 434
+CLONE3 = 435
 CLOSE_RANGE = 436
 OPENAT2 = 437
 MOUNT_SETATTR = 442
@@ -36,13 +45,9 @@ def pivot_root_number() -> int:
     return _PIVOT_ROOT[os.uname().machine]
 
 
-def _convert(argument: "Argument") -> object:
-    # A bare Python int would be cut to 32 bits.
-    return ctypes.c_long(argument) if isinstance(argument, int) else argument
-
-
 def _checked(function: "Callable[..., int]", name: str, arguments: "tuple[Argument, ...]", path: str) -> int:
-    result = function(*map(_convert, arguments))
+    # ctypes passes a bare int as 32 bits, sign-extended: all that is passed here fits (0xFFFFFFFF as unsigned int).
+    result = function(*arguments)
     if result < 0:
         raise KernelError(name, ctypes.get_errno(), path)
     return result
@@ -50,12 +55,17 @@ def _checked(function: "Callable[..., int]", name: str, arguments: "tuple[Argume
 
 def call(name: str, *arguments: "Argument", path: str = "") -> int:
     """Call the C library's function `name`; a negative result raises KernelError naming `path`."""
-    return _checked(_libc[name], name, arguments, path)
+    return _checked(_FUNCTIONS[name], name, arguments, path)
 
 
 def syscall(number: int, name: str, *arguments: "Argument", path: str = "") -> int:
     """Make system call `number`; a negative result raises KernelError naming `name` and `path`."""
-    return _checked(_libc.syscall, name, (number, *arguments), path)
+    return _checked(_SYSCALL, name, (number, *arguments), path)
+
+
+def clone(arguments: "ctypes.Array[ctypes.c_char]", path: str) -> int:
+    """Make the clone3 system call in this single-threaded process; returns twice, as fork does."""
+    return _checked(_SYSCALL_LOCKED, "clone3", (CLONE3, arguments, len(arguments)), path)
 
 
 def buffer(content: bytes) -> "ctypes.Array[ctypes.c_char]":

@@ -48,7 +48,7 @@ def new_filesystem(kind: str, options: str = "", attributes: int = 0) -> int:
     """
     context = libc.syscall(libc.FSOPEN, "fsopen", kind.encode(), _CLOEXEC, path=kind)
     try:
-        for option in filter(None, options.split(",")):
+        for option in (f"source={kind}", *filter(None, options.split(","))):
             key, separator, value = option.partition("=")
             command = _FSCONFIG_SET_STRING if separator else _FSCONFIG_SET_FLAG
             text = os.fsencode(value) if separator else None

@@ -24,8 +24,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
-    from nsinit.sandbox.spec import SandboxSpec
-
     class Observer(Protocol):
         """Who is told what the init sees."""
 
@@ -58,14 +56,40 @@ def exit_status(wait_status: int) -> int:
     return code if code >= 0 else 128 - code
 
 
+class Policy:
+    """How an init treats its command: a spec's attributes of the same names, and no more."""
+
+    __slots__ = ("grace_s", "init", "map_exit", "rewrite", "session", "subreaper", "target", "verbose")
+
+    def __init__(
+        self,
+        target: str,
+        rewrite: dict[int, int],
+        map_exit: dict[int, int],
+        grace_s: float,
+        init: bool,
+        session: bool,
+        subreaper: bool,
+        verbose: bool,
+    ) -> None:
+        self.target = target
+        self.rewrite = rewrite
+        self.map_exit = map_exit
+        self.grace_s = grace_s
+        self.init = init
+        self.session = session
+        self.subreaper = subreaper
+        self.verbose = verbose
+
+
 class Init:
     """Runs until the command and everything it left behind have ended. See the module's text."""
 
-    __slots__ = ("_child", "_observer", "_spec", "_status")
+    __slots__ = ("_child", "_observer", "_policy", "_status")
 
-    def __init__(self, child: int, spec: "SandboxSpec", observer: "Observer") -> None:
+    def __init__(self, child: int, policy: Policy, observer: "Observer") -> None:
         self._child = child
-        self._spec = spec
+        self._policy = policy
         self._observer = observer
         self._status: int | None = None
 
@@ -84,16 +108,16 @@ class Init:
             self.forward(number, code)
         self._finish()
         status = exit_status(self._status)
-        return self._spec.map_exit.get(status, status)
+        return self._policy.map_exit.get(status, status)
 
     def forward(self, number: int, code: int = 0) -> None:
         """Pass a signal on, to whom and as what the spec says."""
-        outgoing = self._spec.rewrite.get(number, number)
+        outgoing = self._policy.rewrite.get(number, number)
         if outgoing == 0:
             self._observer.note("dropped signal", number)
             return
         from_terminal = code in (FROM_TERMINAL, signals.SI_KERNEL) and number in _TERMINAL_SIGNALS
-        target = _ADDRESSES.get(code, self._spec.target)
+        target = _ADDRESSES.get(code, self._policy.target)
         if target == "main" and from_terminal:
             target = "group"
         self._observer.note("forwards signal", number, outgoing)
@@ -138,12 +162,12 @@ class Init:
 
     def _finish(self) -> None:
         """Let what is left end: TERM, the grace period, KILL."""
-        if not (os.getpid() == 1 or self._spec.subreaper) or not self._reap():
+        if not (os.getpid() == 1 or self._policy.subreaper) or not self._reap():
             return
         self._observer.note("asks the rest to end with signal", signals.SIGTERM)
         self._signal_rest(signals.SIGTERM)
         self._signal_rest(signals.SIGCONT)
-        deadline = monotonic() + self._spec.grace_s
+        deadline = monotonic() + self._policy.grace_s
         while self._reap():
             pending = signals.wait(max(0.0, deadline - monotonic()))
             if pending is None or pending[0] in _HASTENS:
@@ -186,14 +210,14 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def fork_command(spec: "SandboxSpec", foreground: bool) -> int:
+def fork_command(session: bool, foreground: bool) -> int:
     """Fork; in the child (0 is returned) the command has a process group of its own, in the foreground if asked.
 
     Both sides set the group, so that neither can see it unset.
     """
-    pid = os.fork()
+    pid = process.clone(0)
     if pid == 0:
-        if spec.session:
+        if session:
             os.setsid()
         else:
             os.setpgid(0, 0)
@@ -201,7 +225,7 @@ def fork_command(spec: "SandboxSpec", foreground: bool) -> int:
             os.tcsetpgrp(0, os.getpid())
         return 0
     try:
-        if not spec.session:
+        if not session:
             os.setpgid(pid, pid)
     except OSError:
         pass  # it has done so itself, and has executed or ended already

@@ -7,7 +7,7 @@ import os
 
 from nsinit.errors import LaunchError
 from nsinit.sandbox import command, report
-from nsinit.sandbox.init import Init, adopt_orphans, exit_status, fork_command
+from nsinit.sandbox.init import Init, Policy, adopt_orphans, exit_status, fork_command
 from nsinit.sandbox.rootfs import Stage
 
 TYPE_CHECKING = False
@@ -58,7 +58,7 @@ def run_here(spec: "SandboxSpec", terminal: "Terminal", say: "Callable[[str], No
         adopt_orphans()
     receiver, sender = report.channel()
     foreground = terminal.may_lead()
-    child = fork_command(spec, foreground)
+    child = fork_command(spec.session, foreground)
     if child == 0:
         _become_command(spec, report.Sender(sender.fileno()))
     sender.close()
@@ -67,7 +67,7 @@ def run_here(spec: "SandboxSpec", terminal: "Terminal", say: "Callable[[str], No
     observer = LocalObserver(terminal, say if spec.verbose else None)
     observer.note("runs process", child)
     try:
-        status = Init(child, spec, observer).run()
+        status = Init(child, Policy(*spec.policy()), observer).run()
     finally:
         terminal.take_back()
     try:

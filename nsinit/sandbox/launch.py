@@ -1,19 +1,18 @@
 """Starting a sandbox: the launcher's half of the handshake, and a launcher that then only waits.
 
-`start` is used by everything that starts a sandbox: here, and by the supervisor's spawner. It must run in a process
-without threads that is, or whose reaper is, the future parent of the sandbox's init.
+The supervisor has its own half of the same handshake (supervisor/spawner_client.py).
 """
 
 import _socket
 import os
 import select
 
-from nsinit.errors import LaunchError
+from nsinit.errors import KernelError, LaunchError
 from nsinit.kernel import namespaces, process, signals
 from nsinit.sandbox import report
 from nsinit.sandbox.ids import IdMaps
 from nsinit.sandbox.init import FROM_TERMINAL, exit_status
-from nsinit.sandbox.stage import GO, MAPPED, WANTS_MAPS, stage_one
+from nsinit.sandbox.stage import CLONED, GO, clone_init, join_and_clone_init
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,40 +22,38 @@ if TYPE_CHECKING:
     from nsinit.sandbox.terminal import Terminal
 
 
-def start(spec: "SandboxSpec", sender_fd: int, exec_fd: int, foreground: bool = False) -> int:
+def start(spec: "SandboxSpec", receiver: "_socket.socket", sender_fd: int, foreground: bool) -> int:
     """Start `spec`; return the pid of its init, or 0 when it failed early (a FAILED record says why).
 
-    The caller has all signals blocked. Both descriptors stay the caller's to close.
+    The init is a child of the caller, which has no threads and has all signals blocked.
 
     Raises:
-        LaunchError: the ids can't be mapped.
+        LaunchError: the namespaces can't be made, or the ids can't be mapped.
     """
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-    try:
-        maps = IdMaps(spec.uid_map, spec.gid_map) if spec.unshare & namespaces.NEWUSER else None
-        middle = os.fork()
-        if middle == 0:
-            stage_one(spec, sender_fd, exec_fd, theirs.fileno(), foreground)
-        theirs.close()
+    maps = IdMaps(spec.uid_map, spec.gid_map) if spec.unshare & namespaces.NEWUSER else None
+    if spec.join:
+        pid = _start_joiner(spec, receiver, sender_fd, foreground)
+    else:
         try:
-            answer = ours.recv(32)
-            if answer == WANTS_MAPS and maps is not None:
-                maps.write(middle)
-                ours.send(MAPPED)
-                answer = ours.recv(32)
-        finally:
-            ours_failed = not answer.isdigit()
-            if ours_failed:
-                ours.close()  # whoever waits for an answer ends
-            os.waitpid(middle, 0)
-        if ours_failed:
-            return 0
-        # Stage one has been reaped: only now may the init set its parent-death signal.
-        ours.send(GO)
-        return int(answer)
-    finally:
-        ours.close()
-        theirs.close()
+            pid = clone_init(spec, sender_fd, foreground)
+        except KernelError as error:
+            raise report.start_error(error) from None
+    if pid:
+        if maps is not None:
+            maps.write(pid)
+        receiver.send(GO)
+    return pid
+
+
+def _start_joiner(spec: "SandboxSpec", receiver: "_socket.socket", sender_fd: int, foreground: bool) -> int:
+    if process.clone(0) == 0:
+        join_and_clone_init(spec, sender_fd, foreground)
+    receiver.setblocking(True)
+    record = report.receive(receiver)
+    receiver.setblocking(False)
+    if record is not None and record.kind == report.FAILED:
+        raise report.launch_error(record)
+    return record.values[0] if record is not None and record.kind == CLONED else 0
 
 
 def without_missing(spec: "SandboxSpec", warn: "Callable[[str], None]") -> None:
@@ -95,10 +92,9 @@ class Launcher:
         """
         signal_fd = signals.open_signalfd(signals.ALL)
         receiver, sender = report.channel()
-        process.set_subreaper()
         foreground = self._terminal.may_lead()
         try:
-            self._init = start(self._spec, sender.fileno(), -1, foreground)
+            self._init = start(self._spec, receiver, sender.fileno(), foreground)
             sender.close()
             if self._init:
                 self._pidfd = process.pidfd_open(self._init)

@@ -98,6 +98,12 @@ def launch_error(record: Record) -> LaunchError:
     return LaunchError(stage, errno, path, remedy or _remedy(stage, errno), exit_code)
 
 
+def start_error(error: OSError) -> LaunchError:
+    """The exception for a sandbox whose namespaces could not be made."""
+    path = getattr(error, "path", "")
+    return LaunchError("unshare", error.errno or 0, path, _remedy("unshare", error.errno or 0))
+
+
 _EPERM, _ENOENT, _EACCES, _EINVAL, _ENOSPC, _EROFS, _EBUSY = 1, 2, 13, 22, 28, 30, 16
 _REMEDIES = (
     ("unshare", _EPERM, "this kernel or container forbids it: `nsinit doctor` says what is allowed,"

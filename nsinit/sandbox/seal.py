@@ -10,10 +10,12 @@ import sys
 
 def seal() -> None:
     """Leave only the builtin and frozen finders; can't be undone in this process."""
-    sys.path.clear()
-    sys.path_hooks.clear()
-    sys.path_importer_cache.clear()
-    sys.meta_path[:] = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") in _COMPILED_IN]
+    if sys.path_importer_cache or sys.path:
+        # What is dropped is kept: freeing it would touch, and so copy, every page that it lies on.
+        _dropped.extend((sys.path, sys.path_hooks, sys.path_importer_cache, sys.meta_path))
+        compiled_in = [finder for finder in sys.meta_path if getattr(finder, "__name__", "") in _COMPILED_IN]
+        sys.path, sys.path_hooks, sys.path_importer_cache, sys.meta_path = [], [], {}, compiled_in
 
 
 _COMPILED_IN = ("BuiltinImporter", "FrozenImporter")
+_dropped: list[object] = []

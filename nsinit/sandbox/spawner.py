@@ -1,33 +1,42 @@
-"""The spawner: a small, single-threaded process that forks every service of a supervisor.
+"""The spawner: a small, single-threaded process that clones the init of every service of a supervisor.
 
-It is forked before anything large is imported and never starts a thread, so a service's init, which is a copy of it,
-costs little memory, and fork is fast and safe. It takes one request at a time from its socket, starts the sandbox up
-to its init, and answers; what the init then does (mounts, which may hang) holds nobody up.
+It is forked before anything large is imported, and its loop is kept tiny on purpose. An init is a copy of it; a page
+that either of them writes to afterwards is the init's own from then on. So the spawner does not even decode what it is
+asked for: the request goes on to the new processes, and the supervisor writes the id maps.
 
-    request   marshal (id, spec), with descriptors: the record channel, the exec pipe, then those of `spec.fds`
-    answer    marshal (id, pid of the init; 0 if there is none, then a FAILED record on the channel says why)
+    request   marshal (clone flags, policy of the init, spec as bytes), with descriptors: the record channel, the exec
+              pipe, then those of `spec.fds`, whose second half is an index
+    answer    the pid of the init in decimal, or "-" and an errno
 
-The spawner ends when its socket closes.
+Source: clone(2), CLONE_PARENT.
 """
 
 import _socket
-import array
 import gc
 import marshal
 import os
 
-from nsinit.errors import LaunchError
 from nsinit.kernel import process, signals
 from nsinit.sandbox import report
-from nsinit.sandbox.launch import start
+from nsinit.sandbox.init import Policy
+from nsinit.sandbox.seal import seal
 from nsinit.sandbox.spec import SandboxSpec
+from nsinit.sandbox.stage import become_command, clone_flags, run_init
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
 MAX_REQUEST = 1 << 20
 _MAX_FDS = 64
+# The spawner has no descriptor but these, so what comes with a request has the numbers that follow.
+_REQUESTS_FD = 3
+_CHANNEL_FD, _EXEC_FD, _FIRST_FD = 4, 5, 6
+
+
+def encode_request(spec: SandboxSpec) -> bytes:
+    """A request for `spec`."""
+    return marshal.dumps((clone_flags(spec) | process.CLONE_PARENT, spec.policy(), marshal.dumps(spec.to_dict())))
 
 
 def fork_spawner() -> "tuple[int, _socket.socket]":
@@ -41,7 +50,7 @@ def fork_spawner() -> "tuple[int, _socket.socket]":
             process.set_parent_death_signal(signals.SIGKILL)
             ours.close()
             _prepare(theirs.fileno())
-            _serve(theirs)
+            _serve(_socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, _REQUESTS_FD))
         finally:
             os._exit(125)
     theirs.close()
@@ -52,10 +61,13 @@ def _prepare(socket_fd: int) -> None:
     os.setsid()  # a service that signals its group must not reach us, nor a terminal
     for number in signals.ALL - {signals.SIGKILL, signals.SIGSTOP}:
         signals.set_default(number)  # a service starts clean, even if nsinit was started by nohup
+    if socket_fd != _REQUESTS_FD:
+        os.dup2(socket_fd, _REQUESTS_FD)
     null = os.open("/dev/null", os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
-    process.close_all_except({0, 1, 2, socket_fd})
+    process.close_range(_REQUESTS_FD + 1)
+    seal()
     # Pages that nobody writes to stay shared with every init: no collector may touch the objects there are.
     gc.collect()
     gc.disable()
@@ -65,26 +77,24 @@ def _prepare(socket_fd: int) -> None:
 def _serve(requests: "_socket.socket") -> "NoReturn":
     space = _socket.CMSG_SPACE(_MAX_FDS * 4)
     while True:
-        content, ancillary, _, _ = requests.recvmsg(MAX_REQUEST, space, _socket.MSG_CMSG_CLOEXEC)
+        content, _, _, _ = requests.recvmsg(MAX_REQUEST, space, _socket.MSG_CMSG_CLOEXEC)
         if not content:
             os._exit(0)
-        fds = array.array("i")
-        for _, _, data in ancillary:
-            fds.frombytes(data[: len(data) - len(data) % 4])
-        number, values = marshal.loads(content)
-        requests.send(marshal.dumps((number, _start(values, fds.tolist()))))
-        for descriptor in fds:
-            os.close(descriptor)
+        flags, policy, spec = marshal.loads(content)
+        try:
+            pid = process.clone(flags)
+        except OSError as error:
+            requests.send(b"-%d" % (error.errno or 0))
+        else:
+            if pid == 0:
+                break
+            requests.send(b"%d" % pid)
+        process.close_range(_CHANNEL_FD)
+    sender = report.Sender(_CHANNEL_FD)
+    os._exit(run_init(Policy(*policy), sender, lambda: _become_command(spec, sender), False))
 
 
-def _start(values: "dict[str, Any]", fds: list[int]) -> int:
-    channel_fd, exec_fd, *others = fds
-    try:
-        spec = SandboxSpec.from_dict(values)
-        spec.fds = [(inside, others[index]) for inside, index in spec.fds]
-        return start(spec, channel_fd, exec_fd)
-    except LaunchError as error:
-        report.Sender(channel_fd).failed(error.stage, error)
-    except BaseException as error:
-        report.Sender(channel_fd).failed("start", error)
-    return 0
+def _become_command(content: bytes, sender: report.Sender) -> "NoReturn":
+    spec = SandboxSpec.from_dict(marshal.loads(content))
+    spec.fds = [(inside, _FIRST_FD + index) for inside, index in spec.fds]
+    become_command(spec, sender, _EXEC_FD)

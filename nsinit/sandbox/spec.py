@@ -90,6 +90,13 @@ class SandboxSpec:
         self.blocked: list[int] = []
         self.verbose = False
 
+    def policy(self) -> "tuple[Any, ...]":
+        """The part that the small init needs, as the arguments of its Policy."""
+        return (
+            self.target, self.rewrite, self.map_exit, self.grace_s, self.init, self.session, self.subreaper,
+            self.verbose,
+        )  # fmt: skip
+
     def to_dict(self) -> "dict[str, Any]":
         """The spec as a dict that marshal can write."""
         return {name: getattr(self, name) for name in self.__slots__}

@@ -1,35 +1,40 @@
 """The processes between a launcher and a command.
 
-    launcher -- stage one -- init -- command
+    launcher -- init -- command
 
-Stage one unshares the namespaces and waits for its id map; a process can't enter a new pid namespace itself, so it
-forks the init and ends: the init then belongs to the launcher (a child subreaper or PID 1), and is PID 1 inside.
+The init is cloned straight into its new namespaces (clone3): as the launcher's child, or by the spawner as its sibling
+(CLONE_PARENT), so that every sandbox belongs to the supervisor. No process in between is needed for that, and none
+would come for free: what it touched would stay in the init's memory. Only to join existing namespaces there is one,
+because setns(2) moves the next child into a pid namespace, never the caller:
 
-The parent-death signal is set by the init only after stage one was reaped: set earlier, stage one's own end would
-trigger it. That the launcher still lives is checked afterwards, by sending it a record.
+    launcher -- joiner (ends) -- init -- command
 
-Source: unshare(2), pid_namespaces(7), time_namespaces(7), PR_SET_PDEATHSIG(2const).
+The init does as little as it can, since every page that it writes to is its own for as long as its service lives: it
+forks the command's process at once. That one waits until the launcher has written the id maps, furnishes the sandbox
+(pivot_root takes the init along), and executes.
+
+Source: clone(2), setns(2), pivot_root(2), pid_namespaces(7), time_namespaces(7), PR_SET_PDEATHSIG(2const).
 """
 
 import os
 
-from nsinit.errors import KernelError, LaunchError
+from nsinit.errors import KernelError
 from nsinit.kernel import mounts, namespaces, process, signals
 from nsinit.kernel.network import raise_loopback
 from nsinit.sandbox import command, report
-from nsinit.sandbox.init import Init, adopt_orphans, fork_command
+from nsinit.sandbox.init import Init, Policy, adopt_orphans, fork_command
 from nsinit.sandbox.rootfs import Stage, build_root
 from nsinit.sandbox.seal import seal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
     from nsinit.sandbox.spec import SandboxSpec
 
-# The handshake between stage one or the init, and the launcher.
-WANTS_MAPS, MAPPED, GO = b"u", b"m", b"g"
-INIT = "init"  # record: the init lives and its parent-death signal is set
+GO = b"g"  # the launcher's only word on the channel: the id maps are written
+CLONED = "cloned"  # record of a joiner: the init's pid
 
 _CLOCKS = {"monotonic": b"monotonic", "boottime": b"boottime"}
 _EAFNOSUPPORT, _ENODEV = 97, 19
@@ -62,54 +67,82 @@ class ChannelObserver:
             self._sender.send(report.NOTE, text, *numbers)
 
 
-def stage_one(spec: "SandboxSpec", sender_fd: int, exec_fd: int, handshake_fd: int, foreground: bool) -> "NoReturn":
-    """Become the launcher's stage one. Runs in a fresh fork and never returns."""
-    stage, sender, status = Stage(), report.Sender(sender_fd), 125
+def clone_flags(spec: "SandboxSpec") -> int:
+    """What the init is cloned into. The clocks of a time namespace can only be set before anyone is in it."""
+    return spec.unshare & ~(namespaces.NEWTIME if spec.time_offsets else 0)
+
+
+def clone_init(spec: "SandboxSpec", sender_fd: int, foreground: bool, sibling: bool = False) -> int:
+    """Clone the init of `spec` into its namespaces and return its pid; the init itself does not return.
+
+    Raises:
+        KernelError: the namespaces can't be made.
+    """
+    flags = clone_flags(spec)
+    extra = process.CLONE_PARENT if sibling else 0
+    pid = process.clone(flags | extra, "+".join(namespaces.names(flags)))
+    if pid:
+        return pid
+    status = 125
     try:
-        kept = {0, 1, 2, sender_fd, handshake_fd, *(fd for _, fd in spec.fds), *(fd for _, fd in spec.join)}
-        process.close_all_except(kept | {exec_fd} - {-1})
-        stage.name = "join"
-        for flag, descriptor in spec.join:
-            namespaces.setns(descriptor, flag)
-            os.close(descriptor)
-        stage.name = "unshare"
-        if spec.unshare:
-            namespaces.unshare(spec.unshare)
-        if spec.unshare & namespaces.NEWUSER:
-            _await_maps(handshake_fd)
-        stage.name = "shift clocks"
-        _shift_clocks(spec)
-        stage.name = "fork"
-        pid = os.fork()
-        if pid:
-            os.write(handshake_fd, b"%d" % pid)
-            status = 0
-        else:
-            _await(handshake_fd, GO)
-            os.close(handshake_fd)
-            status = _init(spec, sender, exec_fd, foreground, stage)
-    except BaseException as error:
-        status = sender.failed(stage.name, error)
+        process.close_all_except({0, 1, 2, sender_fd, *(fd for _, fd in spec.fds)})
+        seal()
+        sender = report.Sender(sender_fd)
+        status = run_init(Policy(*spec.policy()), sender, lambda: become_command(spec, sender, -1), foreground)
     finally:
         os._exit(status)
 
 
-def _await(handshake_fd: int, answer: bytes) -> None:
-    if os.read(handshake_fd, 1) != answer:
-        os._exit(125)  # the launcher has gone, or has said why itself
+def join_and_clone_init(spec: "SandboxSpec", sender_fd: int, foreground: bool) -> "NoReturn":
+    """Be the joiner: enter the namespaces, clone the init as a sibling, tell its pid, end."""
+    sender, step, status = report.Sender(sender_fd), "join", 125
+    try:
+        for flag, descriptor in spec.join:
+            namespaces.setns(descriptor, flag)
+        step = "unshare"
+        sender.send(CLONED, clone_init(spec, sender_fd, foreground, sibling=True))
+        status = 0
+    except BaseException as error:
+        status = sender.failed(step, error)
+    finally:
+        os._exit(status)
 
 
-def _await_maps(handshake_fd: int) -> None:
-    os.write(handshake_fd, WANTS_MAPS)
-    _await(handshake_fd, MAPPED)
-    if os.getuid() != 0 and _maps_root():
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
+def run_init(policy: Policy, sender: report.Sender, become: "Callable[[], NoReturn]", foreground: bool) -> int:
+    """Fork the process that is to `become` the command, and serve it; return the exit status. Sealed already."""
+    # A session or group of its own: what a terminal or a kill sends to the launcher's group reaches that alone.
+    if policy.session:
+        os.setsid()
+    else:
+        os.setpgid(0, 0)
+    if not policy.init:
+        if foreground:
+            os.tcsetpgrp(0, os.getpid())
+        become()
+    if os.getpid() != 1:
+        policy.subreaper = True
+        adopt_orphans()
+    process.set_parent_death_signal(signals.SIGKILL)
+    child = fork_command(policy.session, foreground)
+    if child == 0:
+        become()
+    process.set_dumpable(0)  # a sandbox must not look into nsinit's memory
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    process.close_range(3, sender.fd - 1)
+    process.close_range(sender.fd + 1)
+    return Init(child, policy, ChannelObserver(sender, policy.verbose)).run()
 
 
-def _maps_root() -> bool:
+def _become_root() -> None:
+    """Take id 0 of the new user namespace, if there is one: the launcher's own id may be another."""
     with open("/proc/self/uid_map", "rb") as lines:
-        return any(line.split()[0] == b"0" for line in lines)
+        if not any(line.split()[0] == b"0" for line in lines):
+            return
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
 
 
 def _shift_clocks(spec: "SandboxSpec") -> None:
@@ -124,40 +157,18 @@ def _shift_clocks(spec: "SandboxSpec") -> None:
             raise KernelError("shift", error.errno or 0, clock) from None
 
 
-def _init(spec: "SandboxSpec", sender: report.Sender, exec_fd: int, foreground: bool, stage: Stage) -> int:
-    """Set up the sandbox from inside, start the command, and serve it; return the exit status."""
-    # A group of its own: what a terminal or a kill sends to the launcher's group reaches the launcher alone.
-    stage.name = "start a session"
-    if spec.session:
-        os.setsid()
-    else:
-        os.setpgid(0, 0)
-    process.set_parent_death_signal(signals.SIGKILL)
-    if not sender.send(INIT):
-        return 125
+def _furnish(spec: "SandboxSpec", stage: Stage) -> None:
+    """Set up the new namespaces from inside."""
+    if spec.time_offsets:
+        stage.name = "shift clocks"
+        _shift_clocks(spec)
     stage.name = "set the hostname to"
     if spec.hostname is not None:
         mounts.set_hostname(spec.hostname)
     if spec.loopback and spec.unshare & namespaces.NEWNET:
         stage.name = "bring up the network"
         _raise_loopback()
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    seal()
     build_root(spec, stage)
-    if not spec.init:
-        _become_command(spec, sender, exec_fd, foreground, stage)
-    if os.getpid() != 1:
-        spec.subreaper = True
-        adopt_orphans()
-    stage.name = "fork"
-    process.set_dumpable(0)
-    child = fork_command(spec, foreground)
-    if child == 0:
-        _become_command(spec, sender, exec_fd, False, stage)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    process.close_all_except({0, 1, 2, sender.fd})
-    return Init(child, spec, ChannelObserver(sender, spec.verbose)).run()
 
 
 def _raise_loopback() -> None:
@@ -168,25 +179,28 @@ def _raise_loopback() -> None:
             raise
 
 
-def _become_command(
-    spec: "SandboxSpec", sender: report.Sender, exec_fd: int, foreground: bool, stage: Stage
-) -> "NoReturn":
-    status = 125
+def become_command(spec: "SandboxSpec", sender: report.Sender, exec_fd: int) -> "NoReturn":
+    """Furnish the sandbox and execute its command; a failure is reported, and ends this process."""
+    stage, status = Stage(), 125
     try:
-        if foreground:
-            os.tcsetpgrp(0, os.getpid())
+        if os.read(sender.fd, 1) != GO:
+            os._exit(125)  # the launcher has gone, or says itself why it won't go on
+        if spec.unshare & namespaces.NEWUSER and os.getuid() != 0:
+            stage.name = "become root"
+            _become_root()
+        if not spec.init:
+            process.set_parent_death_signal(signals.SIGKILL)  # a change of ids has cleared it
+        _furnish(spec, stage)
         command.prepare(spec, stage)
         stage.name = "place descriptors"
         sender.fd, *_ = command.lift(spec, [sender.fd, *([exec_fd] if exec_fd >= 0 else [])])
-        sender.send(report.COMMAND)
+        if not sender.send(report.COMMAND):
+            os._exit(125)  # the launcher ended before the parent-death signal was set
         command.place_descriptors(spec)
         stage.name = "restore signals"
         command.restore_signals(spec)
         stage.name = "execute"
         command.execute(spec)
-    except LaunchError as error:
-        status = error.exit_code
-        sender.failed(stage.name, error)
     except BaseException as error:
         status = sender.failed(stage.name, error)
     finally:

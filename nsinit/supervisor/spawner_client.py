@@ -1,23 +1,28 @@
 """The supervisor's end of the spawner: asks for a sandbox, and learns what has become of it.
 
-A launch has two halves. The spawner starts the sandbox up to its init and answers with the init's pid. The init then
-mounts, forks and executes by itself; the exec pipe closes when the command has been executed, or has failed, and the
-records on the channel tell which.
+A launch has two halves. The spawner clones the sandbox's init and answers with its pid; the supervisor writes the id
+maps and says go. The rest happens in the sandbox; the exec pipe closes when the command has been executed, or has
+failed, and the records on the channel tell which.
 """
 
 import _socket
 import array
-import marshal
 import os
+from collections import deque
 from collections.abc import Sequence
 
 import trio
 
-from nsinit.errors import LaunchError, NsinitError
+from nsinit.errors import KernelError, LaunchError, NsinitError
+from nsinit.kernel import namespaces
 from nsinit.sandbox import report
-from nsinit.sandbox.spawner import MAX_REQUEST
+from nsinit.sandbox.ids import IdMaps
+from nsinit.sandbox.spawner import encode_request
 from nsinit.sandbox.spec import SandboxSpec
+from nsinit.sandbox.stage import GO
 from nsinit.supervisor.reaper import Reaper
+
+_GONE = "the spawner has ended: stop and start this supervisor"
 
 
 class SpawnerGone(NsinitError):
@@ -31,8 +36,8 @@ class Sandboxed:
     `wait_status` is the command's, or the init's when the init was killed before it could tell.
     """
 
-    def __init__(self, init_pid: int, channel: "_socket.socket", exec_fd: int) -> None:
-        self.init_pid = init_pid
+    def __init__(self, channel: "_socket.socket", exec_fd: int) -> None:
+        self.init_pid = 0
         self.pid = 0
         self.ended = trio.Event()
         self.wait_status: int | None = None
@@ -50,6 +55,22 @@ class Sandboxed:
         finally:
             os.close(self._exec_fd)
         self.read()
+
+    def go(self) -> None:
+        """Its id maps are written: let it furnish the sandbox and execute."""
+        try:
+            self._channel.send(GO)
+        except OSError:
+            pass  # it has ended already
+
+    def hang_up(self) -> None:
+        """It must not go on: without a word from us it ends."""
+        self._channel.shutdown(_socket.SHUT_WR)
+
+    def abandon(self) -> None:
+        """Nothing was started."""
+        os.close(self._exec_fd)
+        self._channel.close()
 
     def read(self) -> None:
         """Take the records that have come."""
@@ -76,6 +97,18 @@ class Sandboxed:
         self.ended.set()
 
 
+class _Answer:
+    """What the spawner said to one request: a pid, a negative errno, or None when it has gone."""
+
+    def __init__(self) -> None:
+        self.given = trio.Event()
+        self.value: int | None = None
+
+    def give(self, value: int | None) -> None:
+        self.value = value
+        self.given.set()
+
+
 class Spawner:
     """Talks to the spawner process over `socket`."""
 
@@ -83,10 +116,8 @@ class Spawner:
         socket.setblocking(False)
         self._socket = socket
         self._reaper = reaper
-        self._results: dict[int, int] = {}
-        self._number = 0
+        self._answers: deque[_Answer] = deque()  # in the order of the requests
         self._sending = trio.Lock()
-        self._changed = trio.Event()
         self._gone = False
 
     async def run(self) -> None:
@@ -94,72 +125,80 @@ class Spawner:
         while True:
             await trio.lowlevel.wait_readable(self._socket.fileno())
             try:
-                content = self._socket.recv(MAX_REQUEST)
+                content = self._socket.recv(64)
             except BlockingIOError:
                 continue
             except ConnectionError:
                 content = b""
-            self._gone = not content
-            if content:
-                number, pid = marshal.loads(content)
-                self._results[number] = pid
-            self._changed.set()
-            self._changed = trio.Event()
-            if self._gone:
+            if not content:
+                self._gone = True
+                for answer in self._answers:
+                    answer.give(None)
                 return
+            self._answers.popleft().give(int(content))
 
     async def start(self, spec: SandboxSpec, fds: Sequence[tuple[int, int]]) -> Sandboxed:
         """Start a sandbox up to its init; `fds` are (number inside, descriptor here).
 
         Raises:
-            LaunchError: it could not even get that far.
+            LaunchError: its namespaces can't be made, or its ids can't be mapped.
             SpawnerGone: there is nobody to ask.
         """
+        maps = IdMaps(spec.uid_map, spec.gid_map) if spec.unshare & namespaces.NEWUSER else None
+        spec.fds = [(inside, index) for index, (inside, _) in enumerate(fds)]
         receiver, sender = report.channel()
         exec_read, exec_write = os.pipe2(os.O_CLOEXEC)
+        sandboxed = Sandboxed(receiver, exec_read)
         self._reaper.launching(1)
         try:
-            spec.fds = [(inside, index) for index, (inside, _) in enumerate(fds)]
-            self._number += 1
-            number = self._number
-            content = marshal.dumps((number, spec.to_dict()))
-            await self._send(content, [sender.fileno(), exec_write, *(fd for _, fd in fds)])
-            sender.close()
-            os.close(exec_write)
-            exec_write = -1
-            sandboxed = Sandboxed(await self._answer(number), receiver, exec_read)
-            if sandboxed.init_pid:
-                self._reaper.expect(sandboxed.init_pid, sandboxed.on_exit)
-            else:
-                sandboxed.on_exit(0)
+            # An answer that was asked for is awaited in any case: it may be the pid of a process that is ours.
+            with trio.CancelScope(shield=True):
+                sent = [sender.fileno(), exec_write, *(fd for _, fd in fds)]
+                answer = await self._ask(encode_request(spec), sent)
+            self._begin(sandboxed, answer, spec, maps)
         except BaseException:
-            receiver.close()
-            os.close(exec_read)
+            sandboxed.abandon()
             raise
         finally:
             self._reaper.launching(-1)
             sender.close()
-            if exec_write >= 0:
-                os.close(exec_write)
+            os.close(exec_write)
         return sandboxed
+
+    def _begin(self, sandboxed: Sandboxed, answer: int | None, spec: SandboxSpec, maps: IdMaps | None) -> None:
+        if answer is None or answer <= 0:
+            if answer is None:
+                raise SpawnerGone(_GONE)
+            made = "+".join(namespaces.names(spec.unshare))
+            raise report.start_error(KernelError("clone3", -answer, made))
+        sandboxed.init_pid = answer
+        self._reaper.expect(answer, sandboxed.on_exit)
+        try:
+            if maps is not None:
+                maps.write(answer)
+        except LaunchError as error:
+            sandboxed.failure = error
+            sandboxed.hang_up()
+        else:
+            sandboxed.go()
+
+    async def _ask(self, content: bytes, fds: list[int]) -> int | None:
+        answer = _Answer()
+        async with self._sending:
+            await self._send(content, fds)
+            self._answers.append(answer)
+        await answer.given.wait()
+        return answer.value
 
     async def _send(self, content: bytes, fds: list[int]) -> None:
         ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", fds).tobytes())]
-        async with self._sending:
-            while True:
-                if self._gone:
-                    raise SpawnerGone("the spawner has ended: stop and start this supervisor")
-                try:
-                    self._socket.sendmsg([content], ancillary)
-                    return
-                except BlockingIOError:
-                    await trio.lowlevel.wait_writable(self._socket.fileno())
-                except ConnectionError:
-                    self._gone = True
-
-    async def _answer(self, number: int) -> int:
-        while number not in self._results:
+        while True:
             if self._gone:
-                raise SpawnerGone("the spawner has ended: stop and start this supervisor")
-            await self._changed.wait()
-        return self._results.pop(number)
+                raise SpawnerGone(_GONE)
+            try:
+                self._socket.sendmsg([content], ancillary)
+                return
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._socket.fileno())
+            except ConnectionError:
+                self._gone = True
