@@ -44,6 +44,12 @@ def wait_gone(pids: int | Iterable[int], timeout_s: float = PATIENCE_S) -> None:
         raise TimeoutError(f"still running after {timeout_s} s: {sorted(left)}")
 
 
+def wait_reaped(pid: int, timeout_s: float = PATIENCE_S) -> None:
+    """Return when a process has ended and its parent has taken note."""
+    wait_gone(pid, timeout_s)
+    poll_until(lambda: not os.path.exists(f"/proc/{pid}"), f"{pid} to be reaped", timeout_s)
+
+
 def remaining(pids: Iterable[int], timeout_s: float) -> set[int]:
     """Those of `pids` that have not ended when the time is up."""
     deadline = Deadline(timeout_s)
