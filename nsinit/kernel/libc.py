@@ -13,7 +13,7 @@ TYPE_CHECKING = False  # typing costs 9 ms at start-up
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Argument = int | bytes | None | ctypes.Array[ctypes.c_char]
+    Argument = int | bytes | None | ctypes.Array[ctypes.c_char] | ctypes._CArgObject
 
 # Looked up once: a lookup makes a new object, and writes to pages that a forked init would then own alone.
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -63,9 +63,33 @@ def syscall(number: int, name: str, *arguments: "Argument", path: str = "") -> i
     return _checked(_SYSCALL, name, (number, *arguments), path)
 
 
-def clone(arguments: "ctypes.Array[ctypes.c_char]", path: str) -> int:
+class CloneArguments(ctypes.Structure):
+    """struct clone_args, as of Linux 5.3; source: clone(2)."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_uint64)
+        for name in ("flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack", "stack_size", "tls")
+    )
+    flags: int
+
+
+CLONE_ARGUMENTS_SIZE = ctypes.sizeof(CloneArguments)
+
+
+reference = ctypes.byref
+
+
+def clone(arguments: CloneArguments, path: str) -> int:
     """Make the clone3 system call in this single-threaded process; returns twice, as fork does."""
-    return _checked(_SYSCALL_LOCKED, "clone3", (CLONE3, arguments, len(arguments)), path)
+    return _checked(_SYSCALL_LOCKED, "clone3", (CLONE3, ctypes.byref(arguments), CLONE_ARGUMENTS_SIZE), path)
+
+
+# The bare calls, for the few lines of an init that lives long: no Python function is called on the way, no error is
+# made into an exception. They return what the C library does; `last_errno` says why.
+raw_prctl = _FUNCTIONS["prctl"]
+raw_syscall = _SYSCALL
+raw_clone = _SYSCALL_LOCKED
+last_errno = ctypes.get_errno
 
 
 def buffer(content: bytes) -> "ctypes.Array[ctypes.c_char]":

@@ -68,9 +68,12 @@ def clone(flags: int, description: str = "") -> int:
 
     Source: clone3 in clone(2).
     """
-    exit_signal = 0 if flags & CLONE_PARENT else SIGCHLD  # a sibling inherits the caller's
-    arguments = flags.to_bytes(8, "little") + bytes(24) + exit_signal.to_bytes(8, "little") + bytes(24)
-    return libc.clone(libc.buffer(arguments), description)
+    return libc.clone(clone_arguments(flags), description)
+
+
+def clone_arguments(flags: int) -> libc.CloneArguments:
+    """A struct clone_args for `flags`; its `flags` can be set again for another call."""
+    return libc.CloneArguments(flags=flags, exit_signal=0 if flags & CLONE_PARENT else SIGCHLD)  # else inherited
 
 
 def close_range(first: int, last: int = _LAST_FD, flags: int = 0) -> None:

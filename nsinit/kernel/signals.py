@@ -90,6 +90,10 @@ def parse_signalfd(content: bytes) -> list[tuple[int, int]]:
     ]
 
 
+# Bare sigwaitinfo(2): takes the signals to wait for, returns a siginfo.
+wait_signal = _signal.sigwaitinfo
+
+
 def wait(timeout_s: float | None = None) -> tuple[int, int] | None:
     """Take one pending blocked signal as (signal, si_code), waiting for it; None when `timeout_s` is over."""
     info = _signal.sigwaitinfo(ALL) if timeout_s is None else _signal.sigtimedwait(ALL, max(0.0, timeout_s))

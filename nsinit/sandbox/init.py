@@ -63,12 +63,12 @@ class Policy:
 
     def __init__(
         self,
+        init: bool,
+        session: bool,
         target: str,
         rewrite: dict[int, int],
         map_exit: dict[int, int],
         grace_s: float,
-        init: bool,
-        session: bool,
         subreaper: bool,
         verbose: bool,
     ) -> None:
@@ -93,22 +93,24 @@ class Init:
         self._observer = observer
         self._status: int | None = None
 
-    def run(self) -> int:
-        """Serve the command until its end; return the exit status to end with."""
+    def run(self, first: "tuple[int, int] | None" = None) -> int:
+        """Serve the command until its end; return the exit status to end with. `first` has been taken already."""
+        if first is not None:
+            self._take(*first)
         while self._status is None:
-            pending = signals.wait()
-            if pending is None:
-                continue
-            number, code = pending
-            if number == signals.SIGCHLD:
-                self._reap()
-                continue
-            if number == signals.SIGCONT:
-                self._observer.resuming()
-            self.forward(number, code)
+            if pending := signals.wait():
+                self._take(*pending)
         self._finish()
         status = exit_status(self._status)
         return self._policy.map_exit.get(status, status)
+
+    def _take(self, number: int, code: int) -> None:
+        if number == signals.SIGCHLD:
+            self._reap()
+            return
+        if number == signals.SIGCONT:
+            self._observer.resuming()
+        self.forward(number, code)
 
     def forward(self, number: int, code: int = 0) -> None:
         """Pass a signal on, to whom and as what the spec says."""

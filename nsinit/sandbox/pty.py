@@ -220,6 +220,5 @@ class Relay:
 
 
 def take_controlling_terminal(slave: int) -> None:
-    """Start a session whose controlling terminal is `slave`."""
-    os.setsid()
+    """Make `slave` the controlling terminal of the caller, which leads a session without one."""
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)

@@ -4,8 +4,8 @@ It is forked before anything large is imported, and its loop is kept tiny on pur
 that either of them writes to afterwards is the init's own from then on. So the spawner does not even decode what it is
 asked for: the request goes on to the new processes, and the supervisor writes the id maps.
 
-    request   marshal (clone flags, policy of the init, spec as bytes), with descriptors: the record channel, the exec
-              pipe, then those of `spec.fds`, whose second half is an index
+    request   as stage.encode_request has it; with descriptors: the record channel, the exec pipe, then those of
+              `spec.fds`, whose second half is an index
     answer    the pid of the init in decimal, or "-" and an errno
 
 Source: clone(2), CLONE_PARENT.
@@ -13,15 +13,14 @@ Source: clone(2), CLONE_PARENT.
 
 import _socket
 import gc
-import marshal
 import os
 
 from nsinit.kernel import process, signals
+from nsinit.kernel.libc import CLONE3, CLONE_ARGUMENTS_SIZE, CLOSE_RANGE, last_errno, raw_clone, raw_syscall, reference
 from nsinit.sandbox import report
-from nsinit.sandbox.init import Policy
 from nsinit.sandbox.seal import seal
 from nsinit.sandbox.spec import SandboxSpec
-from nsinit.sandbox.stage import become_command, clone_flags, run_init
+from nsinit.sandbox.stage import become_command, decode_request, run_init
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,11 +31,6 @@ _MAX_FDS = 64
 # The spawner has no descriptor but these, so what comes with a request has the numbers that follow.
 _REQUESTS_FD = 3
 _CHANNEL_FD, _EXEC_FD, _FIRST_FD = 4, 5, 6
-
-
-def encode_request(spec: SandboxSpec) -> bytes:
-    """A request for `spec`."""
-    return marshal.dumps((clone_flags(spec) | process.CLONE_PARENT, spec.policy(), marshal.dumps(spec.to_dict())))
 
 
 def fork_spawner() -> "tuple[int, _socket.socket]":
@@ -76,25 +70,22 @@ def _prepare(socket_fd: int) -> None:
 
 def _serve(requests: "_socket.socket") -> "NoReturn":
     space = _socket.CMSG_SPACE(_MAX_FDS * 4)
+    receive, reply, arguments = requests.recvmsg, requests.send, process.clone_arguments(process.CLONE_PARENT)
+    pointer, sibling = reference(arguments), process.CLONE_PARENT
     while True:
-        content, _, _, _ = requests.recvmsg(MAX_REQUEST, space, _socket.MSG_CMSG_CLOEXEC)
+        content, _, _, _ = receive(MAX_REQUEST, space, _socket.MSG_CMSG_CLOEXEC)
         if not content:
             os._exit(0)
-        flags, policy, spec = marshal.loads(content)
-        try:
-            pid = process.clone(flags)
-        except OSError as error:
-            requests.send(b"-%d" % (error.errno or 0))
-        else:
-            if pid == 0:
-                break
-            requests.send(b"%d" % pid)
-        process.close_range(_CHANNEL_FD)
-    sender = report.Sender(_CHANNEL_FD)
-    os._exit(run_init(Policy(*policy), sender, lambda: _become_command(spec, sender), False))
+        arguments.flags = int.from_bytes(content[0:8], "little") | sibling
+        pid = raw_clone(CLONE3, pointer, CLONE_ARGUMENTS_SIZE)
+        if pid == 0:
+            break
+        reply(b"%d" % (pid if pid > 0 else -last_errno()))
+        raw_syscall(CLOSE_RANGE, _CHANNEL_FD, -1, 0)
+    os._exit(run_init(content, _CHANNEL_FD, _become_command, False, False))
 
 
-def _become_command(content: bytes, sender: report.Sender) -> "NoReturn":
-    spec = SandboxSpec.from_dict(marshal.loads(content))
+def _become_command(request: bytes) -> "NoReturn":
+    spec = SandboxSpec.from_dict(decode_request(request)[1])
     spec.fds = [(inside, _FIRST_FD + index) for inside, index in spec.fds]
-    become_command(spec, sender, _EXEC_FD)
+    become_command(spec, report.Sender(_CHANNEL_FD), _EXEC_FD)

@@ -93,7 +93,7 @@ class SandboxSpec:
     def policy(self) -> "tuple[Any, ...]":
         """The part that the small init needs, as the arguments of its Policy."""
         return (
-            self.target, self.rewrite, self.map_exit, self.grace_s, self.init, self.session, self.subreaper,
+            self.init, self.session, self.target, self.rewrite, self.map_exit, self.grace_s, self.subreaper,
             self.verbose,
         )  # fmt: skip
 

@@ -16,20 +16,34 @@ forks the command's process at once. That one waits until the launcher has writt
 Source: clone(2), setns(2), pivot_root(2), pid_namespaces(7), time_namespaces(7), PR_SET_PDEATHSIG(2const).
 """
 
+import marshal
 import os
+from os import getpid, setpgid, setsid
 
 from nsinit.errors import KernelError
 from nsinit.kernel import mounts, namespaces, process, signals
+from nsinit.kernel.libc import (
+    CLONE3,
+    CLONE_ARGUMENTS_SIZE,
+    CLOSE_RANGE,
+    last_errno,
+    raw_clone,
+    raw_prctl,
+    raw_syscall,
+    reference,
+)
 from nsinit.kernel.network import raise_loopback
+from nsinit.kernel.signals import ALL as ALL_SIGNALS
+from nsinit.kernel.signals import wait_signal
 from nsinit.sandbox import command, report
-from nsinit.sandbox.init import Init, Policy, adopt_orphans, fork_command
+from nsinit.sandbox.init import Init, Policy
 from nsinit.sandbox.rootfs import Stage, build_root
 from nsinit.sandbox.seal import seal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from nsinit.sandbox.spec import SandboxSpec
 
@@ -38,6 +52,8 @@ CLONED = "cloned"  # record of a joiner: the init's pid
 
 _CLOCKS = {"monotonic": b"monotonic", "boottime": b"boottime"}
 _EAFNOSUPPORT, _ENODEV = 97, 19
+_INIT_AT, _SESSION_AT = 8, 9
+_FORK = reference(process.clone_arguments(0))
 
 
 class ChannelObserver:
@@ -72,6 +88,18 @@ def clone_flags(spec: "SandboxSpec") -> int:
     return spec.unshare & ~(namespaces.NEWTIME if spec.time_offsets else 0)
 
 
+def encode_request(spec: "SandboxSpec") -> bytes:
+    """What a new init is given: 8 bytes of clone flags, two that it looks at at once, then (policy, spec)."""
+    header = clone_flags(spec).to_bytes(_INIT_AT, "little") + bytes((spec.init, spec.session))
+    return header + marshal.dumps((spec.policy(), spec.to_dict()))
+
+
+def decode_request(request: bytes) -> "tuple[tuple[Any, ...], dict[str, Any]]":
+    """The (policy, spec) of a request."""
+    policy, spec = marshal.loads(request[_SESSION_AT + 1 :])
+    return policy, spec
+
+
 def clone_init(spec: "SandboxSpec", sender_fd: int, foreground: bool, sibling: bool = False) -> int:
     """Clone the init of `spec` into its namespaces and return its pid; the init itself does not return.
 
@@ -88,7 +116,9 @@ def clone_init(spec: "SandboxSpec", sender_fd: int, foreground: bool, sibling: b
         process.close_all_except({0, 1, 2, sender_fd, *(fd for _, fd in spec.fds)})
         seal()
         sender = report.Sender(sender_fd)
-        status = run_init(Policy(*spec.policy()), sender, lambda: become_command(spec, sender, -1), foreground)
+        status = run_init(
+            encode_request(spec), sender_fd, lambda _: become_command(spec, sender, -1), foreground, has_stdio=True
+        )
     finally:
         os._exit(status)
 
@@ -108,32 +138,58 @@ def join_and_clone_init(spec: "SandboxSpec", sender_fd: int, foreground: bool) -
         os._exit(status)
 
 
-def run_init(policy: Policy, sender: report.Sender, become: "Callable[[], NoReturn]", foreground: bool) -> int:
-    """Fork the process that is to `become` the command, and serve it; return the exit status. Sealed already."""
+def run_init(
+    request: bytes,
+    sender_fd: int,
+    become: "Callable[[bytes], NoReturn]",
+    foreground: bool,
+    has_stdio: bool,
+) -> int:
+    """Fork the process that is to `become` the command, and serve it; return the exit status. Sealed already.
+
+    Written with bare calls, and without decoding the request, on purpose: until the first signal arrives, this and
+    the spawner's loop are all that an init has run, and so all that its memory differs in.
+    """
+    init, session = request[_INIT_AT], request[_SESSION_AT]
     # A session or group of its own: what a terminal or a kill sends to the launcher's group reaches that alone.
-    if policy.session:
-        os.setsid()
+    if session:
+        setsid()
     else:
-        os.setpgid(0, 0)
-    if not policy.init:
+        setpgid(0, 0)
+    if not init:
         if foreground:
-            os.tcsetpgrp(0, os.getpid())
-        become()
-    if os.getpid() != 1:
-        policy.subreaper = True
-        adopt_orphans()
-    process.set_parent_death_signal(signals.SIGKILL)
-    child = fork_command(policy.session, foreground)
-    if child == 0:
-        become()
-    process.set_dumpable(0)  # a sandbox must not look into nsinit's memory
+            os.tcsetpgrp(0, getpid())
+        become(request)
+    if getpid() != 1:
+        raw_prctl(process.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    raw_prctl(process.PR_SET_PDEATHSIG, 9, 0, 0, 0)
+    child = raw_clone(CLONE3, _FORK, CLONE_ARGUMENTS_SIZE)
+    if child <= 0:
+        if child < 0:
+            return report.Sender(sender_fd).failed("fork", KernelError("clone3", last_errno()))
+        if session:
+            setsid()
+        else:
+            setpgid(0, 0)
+        if foreground:
+            os.tcsetpgrp(0, getpid())
+        become(request)
+    raw_prctl(process.PR_SET_DUMPABLE, 0, 0, 0, 0)  # a sandbox must not look into nsinit's memory
+    if has_stdio:
+        _let_go_of_stdio()
+    raw_syscall(CLOSE_RANGE, 3, sender_fd - 1, 0)
+    raw_syscall(CLOSE_RANGE, sender_fd + 1, -1, 0)
+    first = wait_signal(ALL_SIGNALS)
+    policy = Policy(*decode_request(request)[0])
+    observer = ChannelObserver(report.Sender(sender_fd), policy.verbose)
+    return Init(child, policy, observer).run((first.si_signo, first.si_code))
+
+
+def _let_go_of_stdio() -> None:
     null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
-    os.dup2(null, 2)
-    process.close_range(3, sender.fd - 1)
-    process.close_range(sender.fd + 1)
-    return Init(child, policy, ChannelObserver(sender, policy.verbose)).run()
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
 
 
 def _become_root() -> None:

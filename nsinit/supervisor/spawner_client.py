@@ -17,9 +17,8 @@ from nsinit.errors import KernelError, LaunchError, NsinitError
 from nsinit.kernel import namespaces
 from nsinit.sandbox import report
 from nsinit.sandbox.ids import IdMaps
-from nsinit.sandbox.spawner import encode_request
 from nsinit.sandbox.spec import SandboxSpec
-from nsinit.sandbox.stage import GO
+from nsinit.sandbox.stage import GO, encode_request
 from nsinit.supervisor.reaper import Reaper
 
 _GONE = "the spawner has ended: stop and start this supervisor"
