@@ -102,18 +102,19 @@ class Manager:
             case ev.Shutdown(reason):
                 log.error("supervisor.gives_up", reason=reason)
                 self.shutdown()
-            case ev.Announce(previous, state, reason):
-                self._announce(service, previous, state, reason)
+            case ev.Announce(_, state, reason):
+                self._announce(service, state, reason)
 
-    def _announce(self, service: Service, previous: State, state: State, reason: str) -> None:
+    def _announce(self, service: Service, state: State, reason: str) -> None:
         if state is State.READY or state is State.COMPLETED:
             service.been_up = True
         level = "warning" if state in (State.FAILED, State.BACKOFF) else "info"
         getattr(service.log, level)(f"service.{state}", reason=reason)
-        if state is not previous:
-            for other in self._services.values():
-                if other is not service and other.machine.state is State.WAITING:
-                    self._tell_verdict(other)
+        # Also when only the reason is new: a wait that has become hopeless makes those behind it hopeless.
+        for name in self._graph.waiters(service.name):
+            waiter = self._services.get(name)
+            if waiter is not None and waiter.machine.state is State.WAITING:
+                self._tell_verdict(waiter)
 
     def _tell_verdict(self, service: Service) -> None:
         machines = {name: other.machine for name, other in self._services.items()}
@@ -121,10 +122,7 @@ class Manager:
 
     def _restart_followers(self, name: str) -> None:
         for follower in self._graph.restart_set(name):
-            service = self._services[follower]
-            if service.machine.alive:
-                self._queue.append((service, ev.StopRequested(f"{name} was restarted")))
-                self._queue.append((service, ev.StartRequested(f"{name} was restarted")))
+            self._queue.append((self._services[follower], ev.RestartRequested(f"{name} was restarted")))
 
     def _check_exit(self) -> None:
         exit_when = self._project.supervisor.exit_when
@@ -201,10 +199,10 @@ class Manager:
         wanted = set(names)
         for name in self._graph.needed(wanted):
             service = self._services[name]
-            state = service.machine.state
+            done = service.machine.state is State.COMPLETED and service.config.type == "oneshot"
             if name in wanted:
                 self.post(service, ev.StartRequested(reason))
-            elif state in AT_REST and state is not State.COMPLETED:
+            elif service.machine.at_rest and not done:
                 self.post(service, ev.StartRequested("needed by another service"))
 
     async def start(self, names: Sequence[str]) -> None:
@@ -247,9 +245,16 @@ class Manager:
         await self._shielded(self._restart, [self._find(name).name for name in names])
 
     async def _restart(self, names: Sequence[str]) -> None:
-        again = [name for name in self._graph.stop_set(names) if not self._services[name].machine.at_rest]
-        await self._stop(names, "restart requested")
+        again = self._alive_with(names)
+        await self._stop([*names, *again], "restart requested")
         await self._start([self._services[name] for name in dict.fromkeys([*names, *again])])
+
+    def _alive_with(self, names: Iterable[str]) -> Sequence[str]:
+        """Those not at rest that go down when `names` do, or want to be restarted with them."""
+        named = list(names)
+        followers = [follower for name in named for follower in self._graph.restart_set(name)]
+        affected = self._graph.stop_set([*named, *followers])
+        return [name for name in affected if not self._services[name].machine.at_rest]
 
     async def reload(self) -> ReloadReport:
         """Read the configuration again and apply what changed."""
@@ -261,7 +266,7 @@ class Manager:
     async def _apply(self, project: Project) -> ReloadReport:
         difference = compare(self._project, project)
         graph = Graph(project.services)
-        up = {name for name in difference.restarted if not self._services[name].machine.at_rest}
+        up = set(self._alive_with(difference.restarted)) - set(difference.removed)
         if difference.outer:
             log.warning("supervisor.needs_restart", keys=", ".join(difference.outer))
         async with trio.open_nursery() as nursery:
@@ -272,10 +277,10 @@ class Manager:
             self._services.pop(name).close()
             self._journal.forget(name)
         self._project, self._graph = project, graph
-        for name in (*difference.restarted, *difference.updated):
-            self.post(self._services[name], ev.ConfigChanged(project.services[name]))
         for name in difference.added:
             self._add(name)
+        for name in (*difference.restarted, *difference.updated):
+            self.post(self._services[name], ev.ConfigChanged(project.services[name]))
         enabled = [name for name in difference.added if project.services[name].startup == "enabled"]
         self._request_start([*enabled, *up], "its configuration has changed")
         report = ReloadReport(
