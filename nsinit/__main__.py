@@ -4,6 +4,7 @@ Signals are blocked first of all, so that none is lost before someone listens. `
 without a third-party module; every other verb goes to the command line interface.
 """
 
+import os
 import sys
 
 if __name__ == "__main__" and not sys.flags.safe_path:
@@ -32,5 +33,15 @@ def main(arguments: list[str] | None = None) -> int:
     return command_line(arguments)
 
 
+def entry() -> None:
+    """Run nsinit and end this process, without the interpreter's clean-up (3 ms): there is nothing to clean."""
+    status = main()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()
