@@ -266,26 +266,23 @@ class _Attendant:
         spec.blocked = signals.block_all()
         taken = {number for number in signals.ALL if _signal.getsignal(number) != _signal.SIG_IGN}
         self._signals_fd = signals.open_signalfd(frozenset(taken - set(_UNBLOCKED)))
+        self._channel, sender = report.channel()
         try:
-            self._start(target, spec)
+            self._stage = os.fork()
+            if not self._stage:
+                _run_stage(target, spec, report.Sender(sender.fileno()))
+            sender.close()
+            self._channel_open = True
             _signal.pthread_sigmask(_signal.SIG_UNBLOCK, set(_UNBLOCKED) - set(spec.blocked))
             return self._serve()
         finally:
+            self._channel.close()
             if self._stage:
-                os.kill(self._stage, signals.SIGKILL)  # and by its end, the command
-                os.waitpid(self._stage, 0)
+                os.waitpid(self._stage, 0)  # something failed here: it ends the command, and itself
             os.close(self._signals_fd)
             if previous is not None:
                 _signal.signal(signals.SIGCHLD, previous)
             signals.set_blocked(spec.blocked)
-
-    def _start(self, target: Target, spec: SandboxSpec) -> None:
-        self._channel, sender = report.channel()
-        self._channel_open = True
-        self._stage = os.fork()
-        if not self._stage:
-            _run_stage(target, spec, report.Sender(sender.fileno()))
-        sender.close()
 
     def _serve(self) -> int:
         while self._stage or self._channel_open:
@@ -296,7 +293,6 @@ class _Attendant:
                     self._take_records()
                 else:
                     self._relay.handle(fd)
-        self._channel.close()
         if self._relay is not None:
             self._relay.finish()
         if self._ended_by:

@@ -16,6 +16,8 @@ import select
 import termios
 from errno import EIO
 
+from nsinit.errors import KernelError
+
 _CHUNK = 65536
 # What a pair can hold is far less; the bound is for a kernel or a sandbox that surprises.
 _MAX_DRAIN = 1 << 20
@@ -44,14 +46,21 @@ class Terminal:
         return self._saved
 
     def make_raw(self) -> None:
-        """As cfmakeraw(3). In the background this stops the caller (SIGTTOU) until it is in the foreground."""
+        """As cfmakeraw(3). In the background this stops the caller (SIGTTOU) until it is in the foreground.
+
+        Raises:
+            KernelError: EIO when the terminal has gone, or belongs to others and nobody could continue the caller.
+        """
         raw = [*self._saved[:_CC], list(self._saved[_CC])]
         raw[_IFLAG] &= _RAW_IFLAG
         raw[_OFLAG] &= ~termios.OPOST
         raw[_CFLAG] = raw[_CFLAG] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
         raw[_LFLAG] &= _RAW_LFLAG
         raw[_CC][termios.VMIN], raw[_CC][termios.VTIME] = 1, 0
-        termios.tcsetattr(self._fd, termios.TCSADRAIN, raw)
+        try:
+            termios.tcsetattr(self._fd, termios.TCSADRAIN, raw)
+        except termios.error as error:
+            raise KernelError("take the terminal", error.args[0]) from None
         self._raw = True
 
     def restore(self) -> None:
@@ -116,7 +125,10 @@ class Relay:
     def resume(self) -> None:
         """Take the user's terminal again after a stop, if the caller was continued in the foreground."""
         if self._terminal is None or self._terminal.in_foreground():
-            self.start()
+            try:
+                self.start()
+            except KernelError:
+                pass  # a hangup continues whoever is stopped, too
 
     def resize(self) -> None:
         """Pass the user's window size on; the kernel tells the command (SIGWINCH) when it differs."""

@@ -86,8 +86,8 @@ class Sandbox:
     @contextmanager
     def running(self, script: str, **options: Any) -> Iterator[Process]:
         """Run a shell script in it, which says "ready" first."""
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
-        with self.runner.popen(self.argv("sh", "-c", script, **options), **streams) as process:
+        argv = self.argv("sh", "-c", script, **options)
+        with self.runner.popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
             assert process.stdout
             assert process.stdout.readline() == b"ready\n"
             yield process
@@ -96,8 +96,7 @@ class Sandbox:
 @contextmanager
 def sandbox(runner: Runner, *argv: str) -> Iterator[Sandbox]:
     """A sandbox started with `argv`, which becomes cat."""
-    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with runner.popen(argv, **streams) as process:
+    with runner.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         yield Sandbox(runner, process)
 
 
@@ -232,8 +231,7 @@ def test_signals_are_forwarded(nested: Sandbox, number: int) -> None:
 
 def test_sigint_reaches_the_commands_whole_group(nested: Sandbox) -> None:
     argv = nested.argv("sh", "-c", "trap 'echo mine; exit 5' INT; sh -c 'echo ready; read -r line'; echo never")
-    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with nested.runner.popen(argv, **streams) as process:
+    with nested.runner.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGINT)
@@ -377,6 +375,33 @@ def test_process_that_has_ended_is_refused() -> None:
     os.waitpid(pid, 0)
     with pytest.raises(KernelError, match="ESRCH"):
         enter_and_run(pid, [b"true"], env={})
+
+
+@pytest.mark.parametrize(
+    ("argv", "options"),
+    [
+        (["true"], {"user": "web"}),
+        (["no-such-command"], {}),
+        (["/tmp/data"], {}),
+        (["true"], {"user": "unknown"}),
+        (["true"], {"chdir": "/unknown"}),
+    ],
+)
+def test_nothing_is_imported_once_the_sandbox_is_entered(
+    roots_own: Sandbox, argv: list[str], options: dict[str, Any]
+) -> None:
+    hook = """
+import os, sys
+caller = os.getpid()
+def hook(event, arguments):
+    if event == "import" and os.getpid() != caller:
+        os.write(2, b"imported %s\\n" % os.fsencode(arguments[0]))
+sys.addaudithook(hook)
+"""
+    roots_own.runner.write("enter.py", hook + ENTER)
+    assert "imported" not in roots_own.enter(*argv, **options).stderr
+    roots_own.runner.write("enter.py", hook + "if not os.fork():\n    import this\n")
+    assert "imported this" in roots_own.enter("true").stderr
 
 
 def test_caller_is_afterwards_as_before(nsinit: Runner) -> None:
