@@ -284,7 +284,8 @@ def test_stopped_caller_does_not_keep_the_sandbox_from_ending(nested: Sandbox) -
 
 def test_caller_that_is_told_to_stop_stops_the_command_and_both_go_on(nested: Sandbox) -> None:
     argv = nested.argv("sh", "-c", "echo ready; read -r line; echo $line")
-    with nested.runner.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    # In a group of its own, as a shell's job is: the kernel ignores SIGTSTP where nobody could continue the group.
+    with nested.runner.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0) as process:
         assert process.stdin and process.stdout
         assert process.stdout.readline() == b"ready\n"
         _, command = processes.descendants(process.pid)
@@ -292,6 +293,18 @@ def test_caller_that_is_told_to_stop_stops_the_command_and_both_go_on(nested: Sa
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
         poll_until(lambda: processes.state(command) == "T", "the command to be stopped")
         process.send_signal(signal.SIGCONT)
+        process.stdin.write(b"on\n")
+        process.stdin.close()
+        assert process.stdout.read() == b"on\n"
+        assert process.wait() == 0
+
+
+def test_caller_that_nobody_could_continue_goes_on_when_told_to_stop(nested: Sandbox) -> None:
+    argv = nested.argv("sh", "-c", "echo ready; read -r line; echo $line")
+    with nested.runner.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdin and process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGTSTP)
         process.stdin.write(b"on\n")
         process.stdin.close()
         assert process.stdout.read() == b"on\n"
