@@ -21,11 +21,14 @@ _ENOENT, _ENOEXEC, _EACCES, _ENOTDIR = 2, 8, 13, 20
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
 
-def prepare(spec: "SandboxSpec", stage: "Stage") -> None:
-    """Become what `spec` wants the command to be, up to its descriptors; `stage.name` says what failed."""
+def prepare(spec: "SandboxSpec", stage: "Stage", may_set_groups: bool) -> None:
+    """Become what `spec` wants the command to be, up to its descriptors; `stage.name` says what failed.
+
+    `may_set_groups` is what the function of that name said before the root changed.
+    """
     if spec.user is not None:
         stage.name = "change identity"
-        _become(spec, spec.user)
+        _become(spec, spec.user, may_set_groups)
     if spec.umask is not None:
         os.umask(spec.umask)
     if spec.chdir is not None:
@@ -38,13 +41,13 @@ def prepare(spec: "SandboxSpec", stage: "Stage") -> None:
         process.set_parent_death_signal(spec.pdeathsig)
 
 
-def _become(spec: "SandboxSpec", text: str) -> None:
+def _become(spec: "SandboxSpec", text: str, may_set_groups: bool) -> None:
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         user = passwd.find_user(text, root)
     finally:
         os.close(root)
-    if _may_set_groups():
+    if may_set_groups:
         os.setgroups(user.groups)
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)
@@ -53,8 +56,11 @@ def _become(spec: "SandboxSpec", text: str) -> None:
             spec.env.setdefault(key, value)
 
 
-def _may_set_groups() -> bool:
-    """Whether this user namespace allows setgroups at all: one that an ordinary user mapped alone does not."""
+def may_set_groups() -> bool:
+    """Whether this user namespace allows setgroups at all: one that an ordinary user mapped alone does not.
+
+    To be asked before the root changes: the /proc of another root may be a fake.
+    """
     try:
         with open("/proc/self/setgroups", "rb") as file:
             return file.read(5) == b"allow"

@@ -82,7 +82,7 @@ def run_here(spec: "SandboxSpec", terminal: "Terminal", say: "Callable[[str], No
 def _become_command(spec: "SandboxSpec", sender: report.Sender) -> None:
     stage, status = Stage(), 125
     try:
-        command.prepare(spec, stage)
+        command.prepare(spec, stage, command.may_set_groups())
         stage.name = "execute"
         [sender.fd] = command.lift(spec, [sender.fd])
         command.place_descriptors(spec)

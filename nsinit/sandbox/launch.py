@@ -155,6 +155,8 @@ class Launcher:
                 record = report.receive(receiver)
             except BlockingIOError:
                 return True
+            except ConnectionResetError:
+                continue  # said once when the other side ended without having read all; what it wrote still comes
             except OSError:
                 return False
             if record is None:

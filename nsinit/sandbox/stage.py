@@ -246,8 +246,9 @@ def become_command(spec: "SandboxSpec", sender: report.Sender, exec_fd: int) -> 
             _become_root()
         if not spec.init:
             process.set_parent_death_signal(signals.SIGKILL)  # a change of ids has cleared it
+        groups = command.may_set_groups()
         _furnish(spec, stage)
-        command.prepare(spec, stage)
+        command.prepare(spec, stage, groups)
         stage.name = "place descriptors"
         sender.fd, *_ = command.lift(spec, [sender.fd, *([exec_fd] if exec_fd >= 0 else [])])
         if not sender.send(report.COMMAND):

@@ -76,6 +76,8 @@ class Sandboxed:
         while True:
             try:
                 record = report.receive(self._channel)
+            except ConnectionResetError:
+                continue  # said once when the other side ended without having read all; what it wrote still comes
             except (BlockingIOError, ConnectionError):
                 return
             if record is None:
