@@ -114,6 +114,8 @@ async def _main(options: dict[str, str], spawner_pid: int, requests: "_socket.so
         nursery.start_soon(spawner.run)
         isolated = options["isolated"] == "1"
         context = Context(spawner, journal, nursery, isolated, options["private"])
+        if options["private"]:
+            context.dev_template = _prepare_dev(f"{os.path.dirname(options['private'])}/dev")
         manager = Manager(
             project, options["name"], lambda: load_project(directory, os.environ), context, journal, reaper
         )
@@ -127,6 +129,18 @@ async def _main(options: dict[str, str], spawner_pid: int, requests: "_socket.so
         with trio.move_on_after(1):
             await console.drained()
         nursery.cancel_scope.cancel()
+
+
+def _prepare_dev(path: str) -> str | None:
+    """Prepare a minimal /dev at `path` for all services; without a mount namespace of our own, don't."""
+    from nsinit.sandbox.dev import make_template
+
+    os.mkdir(path, 0o755)
+    try:
+        make_template(path)
+    except OSError:
+        return None
+    return path
 
 
 async def _report_when_up(options: dict[str, str], manager: "Manager") -> None:

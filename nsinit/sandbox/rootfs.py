@@ -13,15 +13,13 @@ import stat
 from nsinit.errors import KernelError
 from nsinit.kernel import mounts
 from nsinit.kernel.namespaces import NEWNS
+from nsinit.sandbox import dev
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nsinit.sandbox.spec import SandboxSpec
 
 _ENOENT, _EEXIST = 2, 17
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-_LINKS = [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1")]
-_LINKS += [("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx")]
 _PROPAGATION = {"private": mounts.MS_PRIVATE, "slave": mounts.MS_SLAVE, "shared": mounts.MS_SHARED}
 _QUIET = mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NODEV
 _PROC = _QUIET | mounts.MOUNT_ATTR_NOEXEC
@@ -64,11 +62,8 @@ def build_root(spec: "SandboxSpec", stage: Stage) -> None:
     if proc >= 0:
         stage.name = "mount proc on"
         _attach(proc, root, "/proc", create=False)
-    if spec.dev == "minimal":
+    if devices:
         _mount_dev(root, devices, stage)
-    elif devices:
-        stage.name = "bind /dev on"
-        _attach(devices["dev"], root, "/dev", create=False)
     for destination, options in spec.tmpfs:
         stage.name = "mount tmpfs on"
         tree = mounts.new_filesystem("tmpfs", options or "mode=1777", _QUIET)
@@ -87,13 +82,27 @@ def _open_sources(spec: "SandboxSpec", stage: Stage) -> list[int]:
 
 
 def _open_devices(spec: "SandboxSpec", stage: Stage) -> dict[str, int]:
-    """Detached mounts of the outer devices: the outer tree's, because a root may hold links in their place."""
+    """What the new /dev is made of, detached: from the outer tree, because a root may hold links in its place."""
     stage.name = "open device"
+    if spec.dev == "minimal" and spec.dev_template:
+        return {"template": mounts.clone_tree(spec.dev_template)}
     if spec.dev == "minimal":
-        return {name: mounts.clone_tree(f"/dev/{name}") for name in _DEVICES}
+        return dev.open_devices()
     if spec.dev == "host" and spec.rootfs:
         return {"dev": mounts.clone_tree("/dev")}
     return {}
+
+
+def _mount_dev(root: int, devices: dict[str, int], stage: Stage) -> None:
+    stage.name = "mount /dev:"
+    target = mounts.open_inside(root, "/dev")
+    if "dev" in devices:
+        mounts.attach(devices["dev"], target, "/dev")
+    elif "template" in devices:
+        dev.mount_copy(target, devices["template"])
+    else:
+        dev.mount_dev(target, devices)
+    os.close(target)
 
 
 def _open_root(spec: "SandboxSpec", stage: Stage) -> int:
@@ -163,43 +172,6 @@ def _open_target(root: int, path: str, directory: bool, create: bool) -> int:
     finally:
         os.close(parent)
     return mounts.open_inside(root, path)
-
-
-def _mount_dev(root: int, devices: dict[str, int], stage: Stage) -> None:
-    """A /dev with what every program expects, and nothing that reaches hardware."""
-    stage.name = "mount /dev:"
-    dev = mounts.new_filesystem("tmpfs", "mode=755,size=64k", mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NOEXEC)
-    target = mounts.open_inside(root, "/dev")
-    mounts.attach(dev, target, "/dev")
-    os.close(target)
-    for name, tree in devices.items():
-        place = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_CLOEXEC, 0o644, dir_fd=dev)
-        mounts.attach(tree, place, f"/dev/{name}")
-        os.close(place)
-        os.close(tree)
-    for name, to in _LINKS:
-        os.symlink(to, name, dir_fd=dev)
-    _mount_inside(dev, "pts", "devpts", _pts_options(), mounts.MOUNT_ATTR_NOSUID | mounts.MOUNT_ATTR_NOEXEC)
-    _mount_inside(dev, "shm", "tmpfs", "mode=1777", _QUIET)
-    os.close(dev)
-
-
-def _pts_options() -> str:
-    options = "newinstance,ptmxmode=0666,mode=0620"
-    # gid 5 is "tty" wherever there is one; it must be mapped to be used.
-    with open("/proc/self/gid_map", "rb") as lines:
-        extents = [tuple(map(int, line.split())) for line in lines]
-    tty = 5
-    return options + (f",gid={tty}" if any(first <= tty < first + count for first, _, count in extents) else "")
-
-
-def _mount_inside(folder: int, name: str, kind: str, options: str, attributes: int) -> None:
-    tree = mounts.new_filesystem(kind, options, attributes)
-    os.mkdir(name, 0o755, dir_fd=folder)
-    place = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
-    mounts.attach(tree, place, f"/dev/{name}")
-    os.close(place)
-    os.close(tree)
 
 
 def _enter(spec: "SandboxSpec", root: int, here: str, stage: Stage) -> None:

@@ -31,6 +31,7 @@ class SandboxSpec:
     proc            mount a fresh /proc
     dev             "minimal" (a tmpfs with null, zero, ... pts, shm) | "host" (left as it is, or bound from outside
                     when there is a rootfs) | "none"
+    dev_template    where the caller's mount namespace has a template of a minimal /dev (see dev.py); None: nowhere
     propagation     "private" | "slave" | "shared": of the mount tree
     time_offsets    {"boottime"|"monotonic": seconds}
     loopback        bring lo up in a new network namespace
@@ -50,10 +51,10 @@ class SandboxSpec:
     """
 
     __slots__ = (
-        "argv", "binds", "blocked", "chdir", "dev", "env", "fds", "gid_map", "grace_s", "hostname", "ignored", "init",
-        "join", "loopback", "map_exit", "optional", "pdeathsig", "proc", "propagation", "read_only", "rewrite",
-        "rootfs", "session", "subreaper", "target", "time_offsets", "tmpfs", "uid_map", "umask", "unshare", "user",
-        "verbose",
+        "argv", "binds", "blocked", "chdir", "dev", "dev_template", "env", "fds", "gid_map", "grace_s", "hostname",
+        "ignored", "init", "join", "loopback", "map_exit", "optional", "pdeathsig", "proc", "propagation",
+        "read_only", "rewrite", "rootfs", "session", "subreaper", "target", "time_offsets", "tmpfs", "uid_map",
+        "umask", "unshare", "user", "verbose",
     )  # fmt: skip
 
     def __init__(self, argv: list[bytes]) -> None:
@@ -73,6 +74,7 @@ class SandboxSpec:
         self.tmpfs: list[tuple[str, str]] = []
         self.proc = False
         self.dev = "host"
+        self.dev_template: str | None = None
         self.propagation = "private"
         self.time_offsets: dict[str, int] = {}
         self.loopback = True

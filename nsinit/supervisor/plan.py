@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from nsinit.config.model import ServiceConfig
 from nsinit.errors import LaunchError
 from nsinit.kernel import namespaces
+from nsinit.sandbox.dev import SOCKET_NAME
 from nsinit.sandbox.spec import SandboxSpec
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Where a service with a /dev of its own finds its notification socket.
-NOTIFY_INSIDE = "/dev/nsinit-notify"
+NOTIFY_INSIDE = f"/dev/{SOCKET_NAME}"
 _ROOT_NAMES = ("root", "0", "root:root", "0:0")
 _EINVAL = 22
 
@@ -23,7 +24,9 @@ def environment(config: ServiceConfig, extra: Mapping[str, str]) -> dict[str, st
     return env | dict(extra) | config.env
 
 
-def sandbox_spec(config: ServiceConfig, notify_socket: str, isolated: bool) -> SandboxSpec:
+def sandbox_spec(
+    config: ServiceConfig, notify_socket: str, isolated: bool, dev_template: str | None = None
+) -> SandboxSpec:
     """The sandbox of a service; `notify_socket` is "" where it has none, `isolated` false with --no-unshare.
 
     Raises:
@@ -40,6 +43,7 @@ def sandbox_spec(config: ServiceConfig, notify_socket: str, isolated: bool) -> S
     spec.pdeathsig = 0
     if isolated:
         _add_namespaces(spec, config)
+        spec.dev_template = dev_template
     else:
         _refuse_namespaces(config)
     extra = {}

@@ -29,7 +29,8 @@ _MAX_EXTENSION_S = 24 * 3600.0
 class Context:
     """What all services of a supervisor share.
 
-    `isolated` is false with --no-unshare; `notify_directory` is then "" (abstract sockets).
+    `isolated` is false with --no-unshare; `notify_directory` is then "" (abstract sockets). `dev_template` is where a
+    minimal /dev is prepared, None where it isn't.
     """
 
     def __init__(self, spawner: Spawner, journal: Journal, nursery: trio.Nursery, isolated: bool, notify: str) -> None:
@@ -37,6 +38,7 @@ class Context:
         self.journal = journal
         self.nursery = nursery
         self.isolated = isolated
+        self.dev_template: str | None = None
         self.notify_directory = notify
         self.null_fd = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
 
@@ -153,7 +155,7 @@ class Service:
 
     async def _start(self) -> Sandboxed:
         path = self._open_notify()
-        spec = sandbox_spec(self.config, path, self._context.isolated)
+        spec = sandbox_spec(self.config, path, self._context.isolated, self._context.dev_template)
         without_missing(spec, lambda text: self.log.warning("service.degraded", reason=text))
         out, err = self._capture.write_fds
         return await self._context.spawner.start(spec, [(0, self._context.null_fd), (1, out), (2, err)])
