@@ -2,9 +2,10 @@
 
 import socket
 import threading
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import trio
@@ -144,6 +145,9 @@ def listener(path: Path) -> socket.socket:
     return bound
 
 
+T = TypeVar("T")
+
+
 class Running:
     """A fake supervisor that serves in a thread; `call` runs a function of it there."""
 
@@ -151,7 +155,7 @@ class Running:
         self.fake = fake
         self._token = token
 
-    def call(self, function: object, *arguments: object) -> object:
+    def call(self, function: Callable[..., T], *arguments: object) -> T:
         """Run `function` in the supervisor's thread and return its result."""
         return trio.from_thread.run_sync(function, *arguments, trio_token=self._token)
 

@@ -6,7 +6,8 @@ from tests.support.terminal import CTRL_C, CTRL_Z, PROMPT
 def test_a_terminal_runs_bash_with_job_control(nsinit):
     with nsinit.terminal() as terminal:
         assert terminal.run("echo $((6 * 7))") == "42\n"
-        group = terminal.start("sh -c 'echo up; sleep 1000'")
+        # A shell that has vforked can't be stopped until its child has executed: exec.
+        group = terminal.start("sh -c 'echo up; exec sleep 1000'")
         terminal.expect("up\r\n")
         terminal.send(CTRL_Z)
         terminal.expect("Stopped(?s:.*)" + PROMPT)
