@@ -14,6 +14,7 @@ OWN = [
     "nsinit.kernel.signals",
     "nsinit.sandbox",
     "nsinit.sandbox.command",
+    "nsinit.sandbox.dev",
     "nsinit.sandbox.ids",
     "nsinit.sandbox.init",
     "nsinit.sandbox.launch",

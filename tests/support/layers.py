@@ -19,7 +19,7 @@ ENTRY_POINT = "__main__"
 # These run before third-party packages are there, and fork: the standard library only, and little of it.
 LEAN = ("sandbox", "inspect", "kernel")
 LEAN_MODULES = frozenset(
-    "_signal _socket array ctypes errno fcntl gc marshal os select stat sys termios time".split(" ")  # noqa: SIM905
+    "_signal _socket ctypes errno fcntl gc marshal os select stat sys termios time".split(" ")  # noqa: SIM905
 )
 
 
