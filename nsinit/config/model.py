@@ -72,7 +72,6 @@ class Sandbox(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     binds: Annotated[tuple[Bind, ...], BINDS] = ()
     tmpfs: Annotated[tuple[str, ...], syntax.PATHS] = ("/tmp",)
     proc: bool = True
-    init: bool = True
 
 
 class ServiceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,6 +90,7 @@ class ServiceConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     user: Annotated[str, syntax.USER] = "root"
     startup: Literal["enabled", "disabled"] = "enabled"
     umask: Annotated[int, syntax.UMASK] = 0o022
+    init: bool = True
     success_exit_codes: ExitCodes = (0,)
     after: Names = ()
     before: Names = ()

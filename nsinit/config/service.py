@@ -11,12 +11,14 @@ from nsinit.config.decode import decode
 from nsinit.config.model import Restart, Sandbox, ServiceConfig
 from nsinit.config.report import Place
 from nsinit.config.substitute import substitute
+from nsinit.config.syntax import kind
 
 Table = Mapping[str, object]
 
 
 def read_service(name: str, path: str, table: Table, place: Place, environ: Mapping[str, str]) -> ServiceConfig:
     """The service that a file's table describes; what is wrong with it goes to the report."""
+    table = _with_init_on_top(table, place)
     config = decode(ServiceConfig, table, place, root=ServiceConfig, name=name, path=path)
     return replace(
         config,
@@ -24,6 +26,22 @@ def read_service(name: str, path: str, table: Table, place: Place, environ: Mapp
         restart=_restart(config, _subtable(table, "restart"), place),
         sandbox=_sandbox(config, _subtable(table, "sandbox"), place.key("sandbox")),
     )
+
+
+def _with_init_on_top(table: Table, place: Place) -> Table:
+    """The table with `init` in its place, also where a file spells it `sandbox.init`."""
+    sandbox = _subtable(table, "sandbox")
+    if "init" not in sandbox:
+        return table
+    given, here = sandbox["init"], place.key("sandbox", "init")
+    moved: dict[str, object] = {**table, "sandbox": {key: value for key, value in sandbox.items() if key != "init"}}
+    if "init" in table:
+        here.error("init is given twice: keep the one at the top of the file")
+    elif not isinstance(given, bool):
+        here.error(f"expected true or false, but it is {kind(given)}")
+    else:
+        moved["init"] = given
+    return moved
 
 
 def _subtable(table: Table, key: str) -> Table:

@@ -37,7 +37,7 @@ def sandbox_spec(
     spec.umask = config.umask
     spec.chdir = config.working_dir
     spec.grace_s = config.stop.timeout_s
-    spec.init = config.sandbox.init
+    spec.init = config.init
     spec.target = config.stop.scope
     spec.session = True
     spec.pdeathsig = 0

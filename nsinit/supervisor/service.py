@@ -94,7 +94,7 @@ class Service:
         if sandboxed is None or not sandboxed.init_pid or sandboxed.ended.is_set():
             return
         self.log.info("service.signalled", signal=signals.signal_name(number), scope=scope)
-        if self.config.sandbox.init:
+        if self.config.init:
             self._signal(sandboxed.init_pid, number, ADDRESSED[scope])
             return
         targets = [sandboxed.init_pid, *(descendants(sandboxed.init_pid) if scope == "all" else [])]

@@ -35,6 +35,7 @@ def test_the_effective_configuration_has_all_defaults_in_the_words_of_the_files(
                 "user": "root",
                 "startup": "enabled",
                 "umask": "022",
+                "init": True,
                 "success_exit_codes": [0],
                 "after": [],
                 "before": [],
@@ -61,7 +62,6 @@ def test_the_effective_configuration_has_all_defaults_in_the_words_of_the_files(
                     "binds": [],
                     "tmpfs": ["/tmp"],
                     "proc": True,
-                    "init": True,
                 },
             }
         },
@@ -84,6 +84,7 @@ services = st.builds(
     user=st.sampled_from(["root", "33", "0:0", "www-data:www"]),
     startup=st.sampled_from(["enabled", "disabled"]),
     umask=st.integers(0, 0o777),
+    init=st.booleans(),
     success_exit_codes=codes,
     after=st.sampled_from([(), ("db",)]),
     depends_on=st.dictionaries(
@@ -112,7 +113,6 @@ services = st.builds(
         binds=st.lists(binds, max_size=3, unique_by=lambda bind: bind.destination).map(tuple),
         tmpfs=st.lists(paths, max_size=2, unique=True).map(tuple),
         proc=st.booleans(),
-        init=st.booleans(),
     ),
 )
 

@@ -19,6 +19,7 @@ working_dir = "/srv"
 user = "33:33"
 startup = "disabled"
 umask = "077"
+init = false
 success_exit_codes = [0, 3]
 after = ["db"]
 before = ["cache"]
@@ -57,7 +58,6 @@ read_only = false
 binds = ["/a:/b:ro"]
 tmpfs = []
 proc = false
-init = false
 """
 
 
@@ -74,6 +74,7 @@ def test_a_file_of_one_line_has_the_documented_defaults(load: Callable[..., Proj
         user="root",
         startup="enabled",
         umask=0o022,
+        init=True,
         success_exit_codes=(0,),
         after=(),
         before=(),
@@ -101,7 +102,6 @@ def test_a_file_of_one_line_has_the_documented_defaults(load: Callable[..., Proj
             binds=(),
             tmpfs=("/tmp",),
             proc=True,
-            init=True,
         ),
     )
 
@@ -120,6 +120,7 @@ def test_every_key_reaches_its_field(load: Callable[..., Project], tmp_path: Pat
         user="33:33",
         startup="disabled",
         umask=0o077,
+        init=False,
         success_exit_codes=(0, 3),
         after=("db",),
         before=("cache",),
@@ -147,7 +148,6 @@ def test_every_key_reaches_its_field(load: Callable[..., Project], tmp_path: Pat
             binds=(Bind(source="/a", destination="/b", read_only=True),),
             tmpfs=(),
             proc=False,
-            init=False,
         ),
     )
 
@@ -224,4 +224,17 @@ def test_what_is_turned_off_needs_no_mount_namespace(service: Service) -> None:
 def test_a_hostname_needs_a_uts_namespace(errors: Errors) -> None:
     assert errors('command = "a"\n[sandbox]\nunshare = ["user"]\nhostname = "h"') == [
         'services/web.toml:4: sandbox.hostname: it needs a uts namespace: add "uts" to sandbox.unshare'
+    ]
+
+
+@pytest.mark.parametrize("line", ["init = false", "sandbox.init = false", "[sandbox]\ninit = false"])
+def test_init_is_a_key_of_the_file_and_may_be_spelt_as_one_of_its_sandbox(
+    service: Callable[..., ServiceConfig], line: str
+) -> None:
+    assert not service(line).init
+
+
+def test_init_in_both_places_is_an_error_even_if_they_agree(errors: Errors) -> None:
+    assert errors('command = "a"\ninit = true\nsandbox.init = true\n') == [
+        "services/web.toml:3: sandbox.init: init is given twice: keep the one at the top of the file"
     ]

@@ -93,7 +93,7 @@ def test_networks_are_refused_by_name(errors: Errors) -> None:
         ("restart.polcy = 1", "restart.polcy", "policy"),
         ("env_fil = 1", "env_fil", "env_file"),
         ("unshare = []", "unshare", "sandbox.unshare"),
-        ("init = false", "init", "sandbox.init"),
+        ("stop.init = false", "stop.init", "init, at the top of the file"),
         ("restart.user = 1", "restart.user", "user, at the top of the file"),
         ("sandbox.policy = 1", "sandbox.policy", "restart.policy"),
         ("zzz = 1", "zzz", None),
