@@ -2,14 +2,17 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support import accounts, isolation, libc, processes
 from tests.support.accounts import Account
+from tests.support.installation import ROOT
 from tests.support.leaks import Snapshot
 from tests.support.runner import Result, Runner
 from tests.support.session import Session
@@ -18,15 +21,20 @@ from tests.support.waiting import remaining
 _IS_ROOT = os.geteuid() == 0
 # How long the processes of a finished test may take to be gone: they were told to end.
 _GRACE_S = 10.0
+# Those for temporary files that only the tests see.
+_private_directories: list[str] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before any test and any thread: adopt orphans, so that none escapes the checks, and leave the machine's /dev."""
+    """Before any test and any thread: adopt orphans, so that none escapes, and leave the machine's /dev and /tmp."""
     if config.option.collectonly:
         return
     libc.become_subreaper()
     if _IS_ROOT:
-        isolation.isolate()
+        needed = [ROOT, Path(sys.prefix), Path(sys.base_prefix), Path.cwd(), config.rootpath]
+        if config.option.basetemp:
+            needed.append(Path(config.option.basetemp))
+        _private_directories[:] = isolation.isolate(needed)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,7 +46,7 @@ def session() -> Iterator[Session]:
     yield run
     run.remove()
     uids = [accounts.unprivileged().uid] if _IS_ROOT else []
-    leaks = before.leaks(run.token, uids, strict=bool(os.environ.get("CI")))
+    leaks = before.leaks(run.token, uids, _private_directories)
     assert not leaks, "the tests left behind:\n  " + "\n  ".join(leaks)
 
 

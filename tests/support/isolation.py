@@ -1,21 +1,28 @@
-"""A mount namespace and a /dev of the tests' own, so that a test that goes wrong does not damage the machine.
+"""A mount namespace of the tests' own, with its own /dev, /run and /tmp.
 
-Failing tests of other tools have left the machine's /dev/null owned by an ordinary user.
+A test that goes wrong does not damage the machine (failing tests of other tools have left its /dev/null owned by an
+ordinary user), and every file that appears in these directories is one of the tests'.
 """
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.support import libc
 
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+TEMPORARY = ("/tmp", "/var/tmp", "/run", "/dev/shm")
 # The machine's own /dev once this process has another: a descriptor, as no path leads to it any more.
 _machine_dev_fd = -1
 
 
-def isolate() -> None:
-    """Give this process, which is root and has no thread yet, its own mounts and a /dev of copies."""
+def isolate(needed: Iterable[Path]) -> list[str]:
+    """Give this process, which is root and has no thread yet, its own mounts and a /dev of copies.
+
+    The directories for temporary files become empty ones, apart from those above one of the `needed` paths. Returns
+    those that no other program can write to any more.
+    """
     global _machine_dev_fd
     libc.unshare(libc.CLONE_NEWNS)
     libc.mount("none", "/", flags=libc.MS_REC | libc.MS_PRIVATE)
@@ -23,6 +30,12 @@ def isolate() -> None:
     libc.mount("tmpfs", "/dev", "tmpfs", options="mode=755,size=64k")
     for original in machine_dev().iterdir():
         _copy(original, Path("/dev", original.name))
+    paths = [path.resolve() for path in needed]
+    private = [name for name in TEMPORARY if not any(path.is_relative_to(name) for path in paths)]
+    for name in private:
+        mode = stat.S_IMODE(Path(name).stat().st_mode)
+        libc.mount("tmpfs", name, "tmpfs", options=f"mode={mode:o}")
+    return private
 
 
 def machine_dev() -> Path:

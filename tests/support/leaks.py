@@ -1,8 +1,8 @@
 """What a run of the tests must not leave behind: processes, mounts, namespaces, files, damaged devices.
 
 Other runs, and other programs, are at work on the same machine at the same time. What is this run's is told by descent
-(the test process adopts its orphans), by the mark in the environment, by owner and by name; with `strict` (in CI,
-where the machine is the run's own) every new file in the shared directories counts.
+(the test process adopts its orphans), by the mark in the environment, and for files by the directory when it is a
+private one, else by owner and by name.
 """
 
 import os
@@ -14,8 +14,8 @@ from pathlib import Path
 from tests.support import isolation, processes
 
 SHARED = ("/tmp", "/var/tmp", "/run", "/run/user", "/run/lock", "/run/netns", "/dev/shm", "/dev/mqueue")
-# Of other test runs, of pytest, pip and package managers.
-_OTHERS = re.compile(r"^(nsinit-t-\d+.*|pytest-of-.*|pip-.*|tmp[a-z0-9_]{8}|apt.*|\.?dpkg.*)$")
+# Directories of other test runs, what pytest keeps, and what mount(8) makes.
+_OTHERS = re.compile(r"^(nsinit-t-\d+|pytest-of-.*|mount)$")
 
 
 class Snapshot:
@@ -28,10 +28,10 @@ class Snapshot:
         self.descendants = set(processes.descendants(os.getpid()))
         self.damage = set(isolation.device_damage())
 
-    def leaks(self, token: str, uids: Iterable[int], strict: bool) -> list[str]:
+    def leaks(self, token: str, uids: Iterable[int], private: Iterable[str]) -> list[str]:
         """What has come since and is still there, a sentence each.
 
-        `token` marks the run's processes, `uids` are the accounts that only it uses.
+        `token` marks the run's processes, `uids` are the accounts that only it uses, and `private` the directories.
         """
         found = []
         left = set(processes.descendants(os.getpid())) | set(processes.marked(token))
@@ -40,7 +40,7 @@ class Snapshot:
         for where, before in self.mounts.items():
             found += [f"mount {line}" for line in sorted(_mounts(f"/proc/{where}/mountinfo") - before)]
         now = {file for directory in SHARED for file in _entries(directory)}
-        found += [f"file {file}" for file in sorted(now - self.files) if _is_ours(file, set(uids), strict)]
+        found += [f"file {file}" for file in sorted(now - self.files) if _is_ours(file, set(uids), set(private))]
         found += sorted(set(isolation.device_damage()) - self.damage)
         return found
 
@@ -65,7 +65,7 @@ def _entries(directory: str) -> list[str]:
     return []
 
 
-def _is_ours(file: str, uids: set[int], strict: bool) -> bool:
+def _is_ours(file: str, uids: set[int], private: set[str]) -> bool:
     path = Path(file)
     try:
         owner = path.lstat().st_uid
@@ -75,7 +75,7 @@ def _is_ours(file: str, uids: set[int], strict: bool) -> bool:
         return True
     if _OTHERS.match(path.name):
         return False
-    return strict or "nsinit" in path.name
+    return str(path.parent) in private or "nsinit" in path.name
 
 
 def _in_namespaces(pid: int) -> str:

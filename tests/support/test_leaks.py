@@ -17,7 +17,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.fixture
 def leaks():
     before, token = Snapshot(), uuid.uuid4().hex
-    return lambda uids=(), strict=False: before.leaks(token, uids, strict)
+    return lambda uids=(), private=(): before.leaks(token, uids, private)
 
 
 def test_nothing_left_is_nothing_found(leaks):
@@ -55,7 +55,7 @@ def test_a_namespace_kept_by_a_bind_mount_is_found(leaks, tmp_path):
 
 
 @pytest.mark.parametrize("directory", ["/tmp", "/dev/shm", "/run"])
-def test_a_file_is_found_by_its_name_its_owner_or_when_strict(leaks, directory):
+def test_a_file_is_found_by_its_name_its_owner_or_its_private_directory(leaks, directory):
     if not os.access(directory, os.W_OK):
         pytest.skip(f"{directory} is closed to this user")
     named, plain = Path(directory, f"nsinit-leak-{os.getpid()}"), Path(directory, f"leak-{os.getpid()}")
@@ -63,7 +63,7 @@ def test_a_file_is_found_by_its_name_its_owner_or_when_strict(leaks, directory):
     plain.touch()
     try:
         assert leaks() == [f"file {named}"]
-        assert f"file {plain}" in leaks(strict=True)
+        assert f"file {plain}" in leaks(private=[directory])
         assert f"file {plain}" in leaks(uids=[os.geteuid()])
     finally:
         named.unlink()
