@@ -12,7 +12,7 @@ from nsinit.kernel import namespaces, process, signals
 from nsinit.sandbox import report
 from nsinit.sandbox.ids import IdMaps
 from nsinit.sandbox.init import FROM_TERMINAL, exit_status
-from nsinit.sandbox.stage import CLONED, GO, clone_init, join_and_clone_init
+from nsinit.sandbox.stage import CLONED, clone_init, join_and_clone_init, release
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def start(spec: "SandboxSpec", receiver: "_socket.socket", sender_fd: int, foreg
     if pid:
         if maps is not None:
             maps.write(pid)
-        receiver.send(GO)
+        release(receiver, spec.init)
     return pid
 
 

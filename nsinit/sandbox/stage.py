@@ -18,7 +18,7 @@ Source: clone(2), setns(2), pivot_root(2), pid_namespaces(7), time_namespaces(7)
 
 import marshal
 import os
-from os import getpid, setpgid, setsid
+from os import getpid, read, setpgid, setsid
 
 from nsinit.errors import KernelError
 from nsinit.kernel import mounts, namespaces, process, signals
@@ -42,12 +42,13 @@ from nsinit.sandbox.seal import seal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable
     from typing import Any, NoReturn
 
     from nsinit.sandbox.spec import SandboxSpec
 
-GO = b"g"  # the launcher's only word on the channel: the id maps are written
+GO = b"g"  # the launcher's only word on the channel: the id maps are written; for each process that waits for it
 CLONED = "cloned"  # record of a joiner: the init's pid
 
 _CLOCKS = {"monotonic": b"monotonic", "boottime": b"boottime"}
@@ -81,6 +82,15 @@ class ChannelObserver:
         """Something worth a line with --verbose."""
         if self._verbose:
             self._sender.send(report.NOTE, text, *numbers)
+
+
+def release(channel: "_socket.socket", init: bool) -> None:
+    """Let a sandbox whose id maps are written go on: the command's process, and the init if there is one."""
+    try:
+        for _ in range(1 + init):
+            channel.send(GO)
+    except OSError:
+        pass  # it has ended already
 
 
 def clone_flags(spec: "SandboxSpec") -> int:
@@ -163,6 +173,8 @@ def run_init(
     if getpid() != 1:
         raw_prctl(process.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     raw_prctl(process.PR_SET_PDEATHSIG, 9, 0, 0, 0)
+    # Now, while the root is the trusted one: the command's process will take us along into another.
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) if has_stdio else -1
     child = raw_clone(CLONE3, _FORK, CLONE_ARGUMENTS_SIZE)
     if child <= 0:
         if child < 0:
@@ -174,22 +186,23 @@ def run_init(
         if foreground:
             os.tcsetpgrp(0, getpid())
         become(request)
-    raw_prctl(process.PR_SET_DUMPABLE, 0, 0, 0, 0)  # a sandbox must not look into nsinit's memory
     if has_stdio:
-        _let_go_of_stdio()
+        _let_go_of_stdio(null)
     raw_syscall(CLOSE_RANGE, 3, sender_fd - 1, 0)
     raw_syscall(CLOSE_RANGE, sender_fd + 1, -1, 0)
+    read(sender_fd, 1)
+    # A sandbox must not look into nsinit's memory. Not before the id maps are written: from here on the files of
+    # /proc/PID belong to the machine's root, and an ordinary launcher could not.
+    raw_prctl(process.PR_SET_DUMPABLE, 0, 0, 0, 0)
     first = wait_signal(ALL_SIGNALS)
     policy = Policy(*decode_request(request)[0])
     observer = ChannelObserver(report.Sender(sender_fd), policy.verbose)
     return Init(child, policy, observer).run((first.si_signo, first.si_code))
 
 
-def _let_go_of_stdio() -> None:
-    null = os.open("/dev/null", os.O_RDWR)
+def _let_go_of_stdio(null_fd: int) -> None:
     for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    os.close(null)
+        os.dup2(null_fd, descriptor)
 
 
 def _become_root() -> None:

@@ -18,7 +18,7 @@ from nsinit.kernel import namespaces
 from nsinit.sandbox import report
 from nsinit.sandbox.ids import IdMaps
 from nsinit.sandbox.spec import SandboxSpec
-from nsinit.sandbox.stage import GO, encode_request
+from nsinit.sandbox.stage import encode_request, release
 from nsinit.supervisor.reaper import Reaper
 
 _GONE = "the spawner has ended: stop and start this supervisor"
@@ -55,12 +55,9 @@ class Sandboxed:
             os.close(self._exec_fd)
         self.read()
 
-    def go(self) -> None:
+    def go(self, init: bool) -> None:
         """Its id maps are written: let it furnish the sandbox and execute."""
-        try:
-            self._channel.send(GO)
-        except OSError:
-            pass  # it has ended already
+        release(self._channel, init)
 
     def hang_up(self) -> None:
         """It must not go on: without a word from us it ends."""
@@ -181,7 +178,7 @@ class Spawner:
             sandboxed.failure = error
             sandboxed.hang_up()
         else:
-            sandboxed.go()
+            sandboxed.go(spec.init)
 
     async def _ask(self, content: bytes, fds: list[int]) -> int | None:
         answer = _Answer()
