@@ -21,8 +21,6 @@ from tests.support.waiting import remaining
 _IS_ROOT = os.geteuid() == 0
 # How long the processes of a finished test may take to be gone: they were told to end.
 _GRACE_S = 10.0
-# Those for temporary files that only the tests see.
-_private_directories: list[str] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
         needed = [ROOT, Path(sys.prefix), Path(sys.base_prefix), Path.cwd(), config.rootpath]
         if config.option.basetemp:
             needed.append(Path(config.option.basetemp))
-        _private_directories[:] = isolation.isolate(needed)
+        isolation.isolate(needed)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,7 +44,7 @@ def session() -> Iterator[Session]:
     yield run
     run.remove()
     uids = [accounts.unprivileged().uid] if _IS_ROOT else []
-    leaks = before.leaks(run.token, uids, _private_directories)
+    leaks = before.leaks(run.token, uids, private=_IS_ROOT)
     assert not leaks, "the tests left behind:\n  " + "\n  ".join(leaks)
 
 

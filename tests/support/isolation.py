@@ -17,25 +17,35 @@ TEMPORARY = ("/tmp", "/var/tmp", "/run", "/dev/shm")
 _machine_dev_fd = -1
 
 
-def isolate(needed: Iterable[Path]) -> list[str]:
+def isolate(needed: Iterable[Path]) -> None:
     """Give this process, which is root and has no thread yet, its own mounts and a /dev of copies.
 
-    The directories for temporary files become empty ones, apart from those above one of the `needed` paths. Returns
-    those that no other program can write to any more.
+    The directories for temporary files become empty ones, apart from the `needed` paths that lie in them.
     """
     global _machine_dev_fd
+    here = os.getcwd()
     libc.unshare(libc.CLONE_NEWNS)
     libc.mount("none", "/", flags=libc.MS_REC | libc.MS_PRIVATE)
     _machine_dev_fd = os.open("/dev", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     libc.mount("tmpfs", "/dev", "tmpfs", options="mode=755,size=64k")
     for original in machine_dev().iterdir():
         _copy(original, Path("/dev", original.name))
-    paths = [path.resolve() for path in needed]
-    private = [name for name in TEMPORARY if not any(path.is_relative_to(name) for path in paths)]
-    for name in private:
-        mode = stat.S_IMODE(Path(name).stat().st_mode)
-        libc.mount("tmpfs", name, "tmpfs", options=f"mode={mode:o}")
-    return private
+    # A path above another one brings it along.
+    paths = sorted({path.resolve() for path in needed})
+    for name in filter(os.path.isdir, TEMPORARY):
+        _make_private(Path(name), [path for path in paths if path.is_relative_to(name)])
+    os.chdir(here)  # the same directory, but not the place that has just been covered
+
+
+def _make_private(directory: Path, needed: list[Path]) -> None:
+    originals = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in needed}
+    mode = stat.S_IMODE(directory.stat().st_mode)
+    libc.mount("tmpfs", str(directory), "tmpfs", options=f"mode={mode:o}")
+    for path, original_fd in originals.items():
+        if not path.exists():
+            path.mkdir(parents=True)
+            libc.mount(f"/proc/self/fd/{original_fd}", str(path), flags=libc.MS_BIND | libc.MS_REC)
+        os.close(original_fd)
 
 
 def machine_dev() -> Path:

@@ -1,8 +1,8 @@
 """What a run of the tests must not leave behind: processes, mounts, namespaces, files, damaged devices.
 
 Other runs, and other programs, are at work on the same machine at the same time. What is this run's is told by descent
-(the test process adopts its orphans), by the mark in the environment, and for files by the directory when it is a
-private one, else by owner and by name.
+(the test process adopts its orphans) and by the mark in the environment. Files are this run's when their directories
+are (see `isolation`); where an ordinary user runs the tests, by owner and by name.
 """
 
 import os
@@ -28,10 +28,11 @@ class Snapshot:
         self.descendants = set(processes.descendants(os.getpid()))
         self.damage = set(isolation.device_damage())
 
-    def leaks(self, token: str, uids: Iterable[int], private: Iterable[str]) -> list[str]:
+    def leaks(self, token: str, uids: Iterable[int], private: bool) -> list[str]:
         """What has come since and is still there, a sentence each.
 
-        `token` marks the run's processes, `uids` are the accounts that only it uses, and `private` the directories.
+        `token` marks the run's processes, `uids` are the accounts that only it uses; `private`
+        tells whether the directories are its own.
         """
         found = []
         left = set(processes.descendants(os.getpid())) | set(processes.marked(token))
@@ -40,7 +41,7 @@ class Snapshot:
         for where, before in self.mounts.items():
             found += [f"mount {line}" for line in sorted(_mounts(f"/proc/{where}/mountinfo") - before)]
         now = {file for directory in SHARED for file in _entries(directory)}
-        found += [f"file {file}" for file in sorted(now - self.files) if _is_ours(file, set(uids), set(private))]
+        found += [f"file {file}" for file in sorted(now - self.files) if _is_ours(file, set(uids), private)]
         found += sorted(set(isolation.device_damage()) - self.damage)
         return found
 
@@ -65,7 +66,7 @@ def _entries(directory: str) -> list[str]:
     return []
 
 
-def _is_ours(file: str, uids: set[int], private: set[str]) -> bool:
+def _is_ours(file: str, uids: set[int], private: bool) -> bool:
     path = Path(file)
     try:
         owner = path.lstat().st_uid
@@ -75,7 +76,7 @@ def _is_ours(file: str, uids: set[int], private: set[str]) -> bool:
         return True
     if _OTHERS.match(path.name):
         return False
-    return str(path.parent) in private or "nsinit" in path.name
+    return private or "nsinit" in path.name
 
 
 def _in_namespaces(pid: int) -> str:
