@@ -1,5 +1,6 @@
 """nsinit up: checks everything, opens what only the host can open, and starts the supervisor in its namespaces."""
 
+import _socket
 import os
 import sys
 
@@ -12,7 +13,12 @@ from nsinit.sandbox.main import say
 from nsinit.sandbox.spec import SandboxSpec
 from nsinit.sandbox.terminal import Terminal
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 _OVERFLOW_UID = 65534
+_MAX_REPORT = 1 << 18
 _SUPERVISE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "supervise.py")
 
 
@@ -29,11 +35,7 @@ def up(*, directory: str, name: str | None, detach: bool, no_unshare: bool, log_
         project = load_project(directory, os.environ)
         claimed = claim(name or project.name, project.directory)
         plan = _Plan(project.directory, claimed, no_unshare, log_format or "", project.sandbox.hostname)
-        if detach:
-            return _start_in_background(plan)
-        if no_unshare:
-            plan.become_supervisor()
-        return plan.launch(None)
+        return _start_in_background(plan, blocked) if detach else plan.run(None)
     finally:
         signals.set_blocked(blocked)
 
@@ -43,14 +45,14 @@ class _Plan:
 
     def __init__(self, directory: str, claimed: Claim, no_unshare: bool, log_format: str, hostname: str) -> None:
         self.claimed = claimed
-        self.no_unshare = no_unshare
+        self._no_unshare = no_unshare
         self._directory = directory
         self._format = log_format
         self._hostname = hostname
 
     def _arguments(self, ready: int | None) -> list[str]:
-        owners = {0, os.geteuid()} if self.no_unshare else {0}
-        if not self.no_unshare and os.geteuid() != 0:
+        owners = {0, os.geteuid()} if self._no_unshare else {0}
+        if not self._no_unshare and os.geteuid() != 0:
             # The host's root is not in our id map, and no more is anybody else; but nobody else can open the socket.
             owners.add(_OVERFLOW_UID)
         options = {
@@ -58,16 +60,27 @@ class _Plan:
             "name": self.claimed.name,
             "listener": self.claimed.listener.fileno(),
             "ready": "" if ready is None else ready,
-            "private": "" if self.no_unshare else f"{self.claimed.path}/notify",
-            "isolated": int(not self.no_unshare),
+            "private": "" if self._no_unshare else self.claimed.path,
+            "isolated": int(not self._no_unshare),
             "format": self._format,
             "owners": ",".join(map(str, sorted(owners))),
-            "runtime": self.claimed.path if self.no_unshare else "",
+            "runtime": self.claimed.path if self._no_unshare else "",
         }
         return [sys.executable, "-I", _SUPERVISE, *(f"{key}={value}" for key, value in options.items())]
 
-    def launch(self, ready: int | None) -> int:
-        """Start the supervisor as PID 1 of new namespaces and wait for its end; return its exit status."""
+    def run(self, ready: int | None) -> int:
+        """Become the supervisor, or start it and wait for its end; return its exit status.
+
+        The name is given back in any case: by the supervisor that we have become, else here.
+        """
+        try:
+            if self._no_unshare:
+                self._become_supervisor(ready)
+            return self._launch(ready)
+        finally:
+            self.claimed.release()
+
+    def _launch(self, ready: int | None) -> int:
         spec = SandboxSpec([os.fsencode(word) for word in self._arguments(ready)])
         spec.env = dict(os.environb)
         spec.unshare = spec.optional = namespaces.ALL
@@ -79,59 +92,66 @@ class _Plan:
         spec.blocked = sorted(signals.ALL)
         kept = [self.claimed.listener.fileno(), self.claimed.lock_fd, *([] if ready is None else [ready])]
         spec.fds = [(descriptor, descriptor) for descriptor in kept]
+        return Launcher(spec, Terminal(), say).run()
 
-        def started() -> None:
-            if ready is not None:
-                os.close(ready)
-
-        try:
-            return Launcher(spec, Terminal(), say).run(started)
-        finally:
-            self.claimed.release()
-
-    def become_supervisor(self, ready: int | None = None) -> None:
-        """Replace this process by the supervisor, which then cleans up after itself."""
+    def _become_supervisor(self, ready: int | None) -> None:
         for descriptor in (self.claimed.listener.fileno(), self.claimed.lock_fd, *([] if ready is None else [ready])):
             os.set_inheritable(descriptor, True)
         arguments = self._arguments(ready)
         os.execve(arguments[0], arguments, dict(os.environb))
 
 
-def _start_in_background(plan: _Plan) -> int:
-    ready, report = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
+def _start_in_background(plan: _Plan, blocked: list[int]) -> int:
+    """Start the supervisor in a process of its own; return when all services are up.
+
+    One that reports a failure has been told to stop, and is waited for: nothing of it is left when we say so.
+    """
+    try:
+        # One record is one report, the end is the end of all who could report: the launcher and the supervisor.
+        ready, report = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        pid = os.fork()
+    except OSError:
+        plan.claimed.release()
+        raise
     if pid == 0:
-        status = 125
-        try:
-            os.close(ready)
-            status = _run_in_background(plan, report)
-        finally:
-            os._exit(status)
-    os.close(report)
+        ready.close()
+        _run_in_background(plan, report)
+    report.close()
     plan.claimed.listener.close()
     os.close(plan.claimed.lock_fd)
-    return _await_report(ready)
-
-
-def _run_in_background(plan: _Plan, report: int) -> int:
-    os.setsid()
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    plan.claimed.announce(os.getpid())
+    signals.set_blocked(blocked)  # whoever has no patience may interrupt us
     try:
-        if plan.no_unshare:
-            plan.become_supervisor(report)
-        return plan.launch(report)
+        return _await_report(ready)
+    except KeyboardInterrupt:
+        os.kill(pid, signals.SIGTERM)
+        _await_end(pid)
+        raise
+    except OperationFailed:
+        _await_end(pid)
+        raise
+
+
+def _run_in_background(plan: _Plan, report: "_socket.socket") -> "NoReturn":
+    status = 125
+    try:
+        os.setsid()
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        for descriptor in (0, 1, 2):
+            os.dup2(null, descriptor)
+        plan.claimed.announce(os.getpid())
+        status = plan.run(report.fileno())
     except NsinitError as error:
-        os.write(report, f"{error.exit_code} {error}".encode())
-        return error.exit_code
+        status = error.exit_code
+        report.send(f"{status} {error}".encode())
+    except Exception as error:
+        report.send(f"{status} a bug in nsinit: {type(error).__name__}: {error}: please report it".encode())
+    finally:
+        os._exit(status)
 
 
-def _await_report(ready: int) -> int:
-    content = b""
-    with open(ready, "rb") as pipe:
-        content = pipe.read()
+def _await_report(ready: "_socket.socket") -> int:
+    content = ready.recv(_MAX_REPORT)
+    ready.close()
     code, _, message = content.decode("utf-8", "replace").partition(" ")
     if code == "0":
         return 0
@@ -140,3 +160,13 @@ def _await_report(ready: int) -> int:
     error = OperationFailed(message)
     error.exit_code = int(code)
     raise error
+
+
+def _await_end(pid: int) -> None:
+    """Wait for the background process, which has been told to end; a further Ctrl-C hastens that."""
+    while True:
+        try:
+            os.waitpid(pid, 0)
+            return
+        except KeyboardInterrupt:
+            os.kill(pid, signals.SIGTERM)

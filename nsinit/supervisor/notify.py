@@ -14,20 +14,24 @@ from collections.abc import Callable
 
 import trio
 
-from nsinit.inspect.procfs import descendants
+from nsinit.errors import KernelError
+from nsinit.inspect.procfs import read_status
 
 _SO_PASSCRED = 16
 _MAX_MESSAGE = 4096
+# A process whose parent ends while we look has another one afterwards.
+_LOOKS = 3
 
 
 class NotifySocket:
     """One service's notification socket.
 
-    With a directory it is a file there, for a mount namespace to show; without one it is an abstract name.
+    With a directory it is a file there, for a mount namespace to show; without one it is an abstract name. The file
+    is called `name`, which is short: a socket's path has 107 bytes at most.
     """
 
-    def __init__(self, service: str, directory: str) -> None:
-        self.path = f"{directory}/{service}" if directory else f"@nsinit/{service}/{secrets.token_hex(8)}"
+    def __init__(self, name: str, directory: str) -> None:
+        self.path = f"{directory}/{name}" if directory else f"@nsinit/{secrets.token_hex(16)}"
         plain = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         plain.setsockopt(socket.SOL_SOCKET, _SO_PASSCRED, 1)
         plain.bind(self.path if directory else "\0" + self.path[1:])
@@ -43,8 +47,8 @@ class NotifySocket:
             data, ancillary, _, _ = await self._socket.recvmsg(_MAX_MESSAGE, space)
             sender, passed = _parse(ancillary)
             owner = init_pid()
-            if owner and sender and (sender == owner or sender in descendants(owner)):
-                pairs = (line.partition("=") for line in data.decode("utf-8", "replace").splitlines())
+            if owner and sender and is_below(sender, owner):
+                pairs = (line.partition("=") for line in data.decode("utf-8", "replace").split("\n"))
                 received({key: value for key, _, value in pairs})
             # Only now: BARRIER=1 keeps the sender alive until its descriptor is closed, so that it can be looked up.
             for descriptor in passed:
@@ -58,6 +62,19 @@ class NotifySocket:
                 os.unlink(self.path)
             except FileNotFoundError:
                 pass
+
+
+def is_below(pid: int, ancestor: int) -> bool:
+    """Whether `pid` is `ancestor`, or descends from it."""
+    for _ in range(_LOOKS):
+        here = pid
+        try:
+            while here not in (0, 1, ancestor):
+                here = read_status(here).ppid
+        except KernelError:
+            continue
+        return here == ancestor
+    return False
 
 
 def _parse(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, list[int]]:

@@ -1,7 +1,7 @@
 """What services and the supervisor say: captured line by line, kept in memory, and shown on the console.
 
 A service's pipes are made once and outlive its restarts, so nothing is lost between a crash and its successor. Reading
-never waits for the console: its queue is bounded, drops the oldest text when the terminal is too slow, and says so.
+never waits for the console: its queue is bounded, drops the oldest text when the reader is too slow, and says so.
 """
 
 import os
@@ -19,17 +19,19 @@ from nsinit.supervisor.ring import Ring
 
 _READ_BYTES = 65536
 _CONSOLE_BYTES = 1 << 20
-_CHUNK_BYTES = 4096  # PIPE_BUF: after poll says writable, that much does not block
+_CHUNK_BYTES = 4096  # PIPE_BUF: after poll says that a pipe is writable, that much does not block
+_PIPE_BYTES = 1 << 16  # a pipe's capacity, unless somebody has changed it
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 _FOLLOWER_LINES = 4096
 
 
 class Console:
-    """Writes text to one descriptor without ever blocking the supervisor."""
+    """Writes text to one descriptor without ever blocking the supervisor. `dropped` words what had to go."""
 
-    def __init__(self, descriptor: int = 1) -> None:
-        self._fd = descriptor
-        self.colour = os.isatty(descriptor)
+    def __init__(self, descriptor: int = 1, log_format: str = "console") -> None:
+        self._fd = _reopened(descriptor)
+        self._notice = _NOTICES[log_format]
+        self.colour = log_format == "console" and os.isatty(descriptor)
         self._queue: deque[bytes] = deque()
         self._size = 0
         self._dropped = 0
@@ -51,8 +53,9 @@ class Console:
     def flush(self) -> None:
         """Part of a file's interface; writing is the task's work."""
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write what is queued, until cancelled; a reader that has gone ends the console, not the supervisor."""
+        task_status.started()
         try:
             while True:
                 await self._more.wait()
@@ -61,7 +64,6 @@ class Console:
                     await self._write(self._take())
                 self._idle.set()
         except OSError:
-            self._fd = -1
             while True:
                 self._queue.clear()
                 self._size = 0
@@ -77,8 +79,7 @@ class Console:
         data = self._queue.popleft()
         self._size -= len(data)
         if self._dropped:
-            notice = f"nsinit: the console is too slow: {self._dropped} lines were not shown, see `nsinit logs`\n"
-            data = notice.encode() + data
+            data = self._notice(self._dropped).encode() + data
             self._dropped = 0
         return data
 
@@ -88,7 +89,35 @@ class Console:
                 await trio.lowlevel.wait_writable(self._fd)
             except PermissionError:
                 await trio.lowlevel.checkpoint()  # a regular file: epoll refuses it, and it never blocks
-            data = data[os.write(self._fd, data[:_CHUNK_BYTES]) :]
+            try:
+                data = data[os.write(self._fd, data[:_CHUNK_BYTES]) :]
+            except BlockingIOError:
+                pass  # others write to the same terminal
+
+
+def _reopened(descriptor: int) -> int:
+    """A terminal, opened anew and non-blocking; anything else as it is.
+
+    A terminal that is nearly full says that it is writable, and then blocks a longer write. The flag can't be set on
+    the descriptor that we were given: it would hold for the shell, too, which shares the open file.
+    """
+    if not os.isatty(descriptor):
+        return descriptor
+    try:
+        return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return descriptor  # somebody else's terminal, or no /proc
+
+
+def _notice_in_words(lines: int) -> str:
+    return f"nsinit: the console is too slow: {lines} lines were not shown, see `nsinit logs`\n"
+
+
+def _notice_in_json(lines: int) -> str:
+    return msgspec.json.encode({"event": "console.too_slow", "level": "warning", "lines": lines}).decode() + "\n"
+
+
+_NOTICES: dict[str, Callable[[int], str]] = {"console": _notice_in_words, "json": _notice_in_json}
 
 
 class Journal:
@@ -183,8 +212,10 @@ class Capture:
     def drain(self) -> None:
         """Take what is in the pipes now, and what had no newline: the run has ended."""
         for stream, splitter in self._splitters.items():
-            while self._read(stream):
-                pass
+            # No more than a pipe holds: a process that has escaped may write for ever.
+            for _ in range(_PIPE_BYTES // _READ_BYTES + 1):
+                if not self._read(stream):
+                    break
             for line in splitter.flush():
                 self._journal.add(self._service, stream, line)
 

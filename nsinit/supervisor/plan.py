@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from nsinit.config.model import ServiceConfig
 from nsinit.errors import LaunchError
-from nsinit.kernel import namespaces
+from nsinit.kernel import namespaces, signals
 from nsinit.sandbox.dev import SOCKET_NAME
 from nsinit.sandbox.spec import SandboxSpec
 
@@ -40,12 +40,15 @@ def sandbox_spec(
     spec.init = config.init
     spec.target = config.stop.scope
     spec.session = True
-    spec.pdeathsig = 0
     if isolated:
         _add_namespaces(spec, config)
         spec.dev_template = dev_template
     else:
         _refuse_namespaces(config)
+    if not spec.unshare & namespaces.NEWPID:
+        # Nothing ends by itself when the init does: it has to adopt what the command leaves behind, and end it.
+        spec.subreaper = True
+        spec.pdeathsig = signals.SIGKILL if spec.init else 0
     extra = {}
     if notify_socket:
         extra["NOTIFY_SOCKET"] = notify_socket

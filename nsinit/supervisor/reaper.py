@@ -1,9 +1,9 @@
 """The one place in a supervisor that waits for children.
 
 It is PID 1's duty to reap every orphan, and waiting for a pid elsewhere would race with that. So everyone else asks
-the reaper. It peeks first (WNOWAIT) and reaps afterwards: a pid can't be used again before its owner has been told.
-An exit that comes before its owner asks is kept for it if the pid was announced or is a service's; what nobody ever
-asks for is an orphan, and counted.
+the reaper. It peeks (WNOWAIT), tells the owner, and reaps only then: as long as an owner believes in a pid, no other
+process can have it. An exit that comes while launches are under way, before its owner has asked, is kept for it; what
+nobody ever asks for is an orphan, and counted.
 
 Source: waitid(2), signal(7).
 """
@@ -13,6 +13,8 @@ import signal
 from collections.abc import Callable
 
 import trio
+
+_CORE_DUMPED = 0x80
 
 
 class Reaper:
@@ -55,8 +57,10 @@ class Reaper:
                 return
             if found is None:
                 return
-            _, status = os.waitpid(found.si_pid, 0)
-            self._ended(found.si_pid, status)
+            try:
+                self._ended(found.si_pid, _wait_status(found))
+            finally:
+                os.waitpid(found.si_pid, 0)
 
     def _ended(self, pid: int, status: int) -> None:
         ended = self._expected.pop(pid, None)
@@ -66,3 +70,14 @@ class Reaper:
             self._kept[pid] = status
         else:
             self.orphans_reaped += 1
+
+
+def _wait_status(found: os.waitid_result) -> int:
+    """The status as waitpid(2) would have it."""
+    match found.si_code:
+        case os.CLD_EXITED:
+            return found.si_status << 8
+        case os.CLD_DUMPED:
+            return found.si_status | _CORE_DUMPED
+        case _:
+            return found.si_status

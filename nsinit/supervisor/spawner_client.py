@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Sequence
 
+import structlog
 import trio
 
 from nsinit.errors import KernelError, LaunchError, NsinitError
@@ -21,7 +22,9 @@ from nsinit.sandbox.spec import SandboxSpec
 from nsinit.sandbox.stage import encode_request, release
 from nsinit.supervisor.reaper import Reaper
 
-_GONE = "the spawner has ended: stop and start this supervisor"
+log = structlog.get_logger()
+
+_GONE = "cannot start any service: the spawner process has ended: stop this supervisor and start it again"
 
 
 class SpawnerGone(NsinitError):
@@ -47,7 +50,7 @@ class Sandboxed:
     async def executed(self) -> None:
         """Return when the command has been executed, or never will be; then `pid` or `failure` is set.
 
-        Neither is when the init was killed meanwhile.
+        Neither is when the init was killed meanwhile. All may have ended by then.
         """
         try:
             await trio.lowlevel.wait_readable(self._exec_fd)
@@ -61,7 +64,10 @@ class Sandboxed:
 
     def hang_up(self) -> None:
         """It must not go on: without a word from us it ends."""
-        self._channel.shutdown(_socket.SHUT_WR)
+        try:
+            self._channel.shutdown(_socket.SHUT_WR)
+        except OSError:
+            pass  # it has ended already
 
     def abandon(self) -> None:
         """Nothing was started."""
@@ -70,7 +76,7 @@ class Sandboxed:
 
     def read(self) -> None:
         """Take the records that have come."""
-        while True:
+        while not self.ended.is_set():
             try:
                 record = report.receive(self._channel)
             except ConnectionResetError:
@@ -118,8 +124,9 @@ class Spawner:
         self._sending = trio.Lock()
         self._gone = False
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take the spawner's answers until it ends or we are cancelled."""
+        task_status.started()
         while True:
             await trio.lowlevel.wait_readable(self._socket.fileno())
             try:
@@ -129,9 +136,7 @@ class Spawner:
             except ConnectionError:
                 content = b""
             if not content:
-                self._gone = True
-                for answer in self._answers:
-                    answer.give(None)
+                self._lose()
                 return
             self._answers.popleft().give(int(content))
 
@@ -144,8 +149,13 @@ class Spawner:
         """
         maps = IdMaps(spec.uid_map, spec.gid_map) if spec.unshare & namespaces.NEWUSER else None
         spec.fds = [(inside, index) for index, (inside, _) in enumerate(fds)]
-        receiver, sender = report.channel()
         exec_read, exec_write = os.pipe2(os.O_CLOEXEC)
+        try:
+            receiver, sender = report.channel()
+        except OSError:
+            os.close(exec_read)
+            os.close(exec_write)
+            raise
         sandboxed = Sandboxed(receiver, exec_read)
         self._reaper.launching(1)
         try:
@@ -188,6 +198,12 @@ class Spawner:
         await answer.given.wait()
         return answer.value
 
+    def _lose(self) -> None:
+        self._gone = True
+        log.error("supervisor.spawner_lost", reason=_GONE)
+        while self._answers:
+            self._answers.popleft().give(None)
+
     async def _send(self, content: bytes, fds: list[int]) -> None:
         ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", fds).tobytes())]
         while True:
@@ -199,4 +215,4 @@ class Spawner:
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(self._socket.fileno())
             except ConnectionError:
-                self._gone = True
+                raise SpawnerGone(_GONE) from None  # `run` will see it, too

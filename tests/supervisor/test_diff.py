@@ -22,6 +22,7 @@ PROCESS_KEYS = {
     "working_dir": "/tmp",
     "user": "nobody",
     "umask": 0o077,
+    "init": False,
     "sandbox": Sandbox(read_only=False),
 }
 POLICY_KEYS = {
