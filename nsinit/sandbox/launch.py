@@ -41,7 +41,7 @@ def start(spec: "SandboxSpec", receiver: "_socket.socket", sender_fd: int, foreg
     if pid:
         if maps is not None:
             maps.write(pid)
-        release(receiver, spec.init)
+        release(receiver)
     return pid
 
 

@@ -10,8 +10,8 @@ because setns(2) moves the next child into a pid namespace, never the caller:
     launcher -- joiner (ends) -- init -- command
 
 The init does as little as it can, since every page that it writes to is its own for as long as its service lives: it
-forks the command's process at once. That one waits until the launcher has written the id maps, furnishes the sandbox
-(pivot_root takes the init along), and executes.
+waits until the launcher has written the id maps, closes its memory to the sandbox, and forks the command's process.
+That one furnishes the sandbox (pivot_root takes the init along), and executes.
 
 Source: clone(2), setns(2), pivot_root(2), pid_namespaces(7), time_namespaces(7), PR_SET_PDEATHSIG(2const).
 """
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from nsinit.sandbox.spec import SandboxSpec
 
-GO = b"g"  # the launcher's only word on the channel: the id maps are written; for each process that waits for it
+GO = b"g"  # the launcher's only word on the channel: the id maps are written
 CLONED = "cloned"  # record of a joiner: the init's pid
 
 _CLOCKS = {"monotonic": b"monotonic", "boottime": b"boottime"}
@@ -84,11 +84,10 @@ class ChannelObserver:
             self._sender.send(report.NOTE, text, *numbers)
 
 
-def release(channel: "_socket.socket", init: bool) -> None:
-    """Let a sandbox whose id maps are written go on: the command's process, and the init if there is one."""
+def release(channel: "_socket.socket") -> None:
+    """Let a sandbox whose id maps are written go on."""
     try:
-        for _ in range(1 + init):
-            channel.send(GO)
+        channel.send(GO)
     except OSError:
         pass  # it has ended already
 
@@ -123,6 +122,8 @@ def clone_init(spec: "SandboxSpec", sender_fd: int, foreground: bool, sibling: b
         return pid
     status = 125
     try:
+        if sibling and flags & namespaces.NEWUSER:
+            process.set_dumpable(1)  # for the launcher to write the id maps; those we joined have no right in here
         process.close_all_except({0, 1, 2, sender_fd, *(fd for _, fd in spec.fds)})
         seal()
         sender = report.Sender(sender_fd)
@@ -137,8 +138,12 @@ def join_and_clone_init(spec: "SandboxSpec", sender_fd: int, foreground: bool) -
     """Be the joiner: enter the namespaces, clone the init as a sibling, tell its pid, end."""
     sender, step, status = report.Sender(sender_fd), "join", 125
     try:
+        # Whoever is in there may be hostile: it must not look into us (CVE-2016-9962), nor give us a module to import.
+        seal()
+        process.set_dumpable(0)
         for flag, descriptor in spec.join:
             namespaces.setns(descriptor, flag)
+        process.set_dumpable(0)  # /proc/sys/fs/suid_dumpable decides what new credentials have made of it
         step = "unshare"
         sender.send(CLONED, clone_init(spec, sender_fd, foreground, sibling=True))
         status = 0
@@ -175,6 +180,12 @@ def run_init(
     raw_prctl(process.PR_SET_PDEATHSIG, 9, 0, 0, 0)
     # Now, while the root is the trusted one: the command's process will take us along into another.
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) if has_stdio else -1
+    if read(sender_fd, 1) != GO:
+        return 125  # the launcher has gone, or says itself why it won't go on
+    # A sandbox must not look into nsinit's memory. Not before the id maps are written: from here on the files of
+    # /proc/PID belong to the machine's root, and an ordinary launcher could not. Not after the fork: on a busy machine
+    # the command could run before we do.
+    raw_prctl(process.PR_SET_DUMPABLE, 0, 0, 0, 0)
     child = raw_clone(CLONE3, _FORK, CLONE_ARGUMENTS_SIZE)
     if child <= 0:
         if child < 0:
@@ -190,10 +201,6 @@ def run_init(
         _let_go_of_stdio(null)
     raw_syscall(CLOSE_RANGE, 3, sender_fd - 1, 0)
     raw_syscall(CLOSE_RANGE, sender_fd + 1, -1, 0)
-    read(sender_fd, 1)
-    # A sandbox must not look into nsinit's memory. Not before the id maps are written: from here on the files of
-    # /proc/PID belong to the machine's root, and an ordinary launcher could not.
-    raw_prctl(process.PR_SET_DUMPABLE, 0, 0, 0, 0)
     first = wait_signal(ALL_SIGNALS)
     policy = Policy(*decode_request(request)[0])
     observer = ChannelObserver(report.Sender(sender_fd), policy.verbose)
@@ -252,8 +259,8 @@ def become_command(spec: "SandboxSpec", sender: report.Sender, exec_fd: int) -> 
     """Furnish the sandbox and execute its command; a failure is reported, and ends this process."""
     stage, status = Stage(), 125
     try:
-        if os.read(sender.fd, 1) != GO:
-            os._exit(125)  # the launcher has gone, or says itself why it won't go on
+        if not spec.init and read(sender.fd, 1) != GO:
+            os._exit(125)
         if spec.unshare & namespaces.NEWUSER and os.getuid() != 0:
             stage.name = "become root"
             _become_root()

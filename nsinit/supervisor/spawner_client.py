@@ -58,9 +58,9 @@ class Sandboxed:
             os.close(self._exec_fd)
         self.read()
 
-    def go(self, init: bool) -> None:
+    def go(self) -> None:
         """Its id maps are written: let it furnish the sandbox and execute."""
-        release(self._channel, init)
+        release(self._channel)
 
     def hang_up(self) -> None:
         """It must not go on: without a word from us it ends."""
@@ -188,7 +188,7 @@ class Spawner:
             sandboxed.failure = error
             sandboxed.hang_up()
         else:
-            sandboxed.go(spec.init)
+            sandboxed.go()
 
     async def _ask(self, content: bytes, fds: list[int]) -> int | None:
         answer = _Answer()
