@@ -127,11 +127,45 @@ def clone_init(spec: "SandboxSpec", sender_fd: int, foreground: bool, sibling: b
         process.close_all_except({0, 1, 2, sender_fd, *(fd for _, fd in spec.fds)})
         seal()
         sender = report.Sender(sender_fd)
+        if spec.time_offsets and (status := _shift_clocks(spec, sender)):
+            os._exit(status)
         status = run_init(
             encode_request(spec), sender_fd, lambda _: become_command(spec, sender, -1), foreground, has_stdio=True
         )
     finally:
         os._exit(status)
+
+
+def _shift_clocks(spec: "SandboxSpec", sender: report.Sender) -> int:
+    """Enter a new time namespace whose clocks are set; a failure is reported, and its exit status returned.
+
+    The clocks can't be set once somebody is in it; nor by an ordinary user's process once it is not dumpable.
+    """
+    try:
+        namespaces.unshare(namespaces.NEWTIME)
+        for clock, seconds in spec.time_offsets.items():
+            _write_offset(clock, seconds)
+        descriptor = os.open("/proc/self/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            namespaces.setns(descriptor, namespaces.NEWTIME)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        status = sender.failed("shift clocks", error)
+        read(sender.fd, 1)  # the launcher would take an end before the id maps are written for the failure
+        return status
+    return 0
+
+
+def _write_offset(clock: str, seconds: int) -> None:
+    try:
+        descriptor = os.open("/proc/self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, b"%s %d 0" % (_CLOCKS[clock], seconds))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise KernelError("write timens_offsets", error.errno or 0, f"{clock} {seconds} s") from None
 
 
 def join_and_clone_init(spec: "SandboxSpec", sender_fd: int, foreground: bool) -> "NoReturn":
@@ -221,23 +255,8 @@ def _become_root() -> None:
     os.setresuid(0, 0, 0)
 
 
-def _shift_clocks(spec: "SandboxSpec") -> None:
-    for clock, seconds in spec.time_offsets.items():
-        try:
-            descriptor = os.open("/proc/self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(descriptor, b"%s %d 0" % (_CLOCKS[clock], seconds))
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise KernelError("shift", error.errno or 0, clock) from None
-
-
 def _furnish(spec: "SandboxSpec", stage: Stage) -> None:
     """Set up the new namespaces from inside."""
-    if spec.time_offsets:
-        stage.name = "shift clocks"
-        _shift_clocks(spec)
     stage.name = "set the hostname to"
     if spec.hostname is not None:
         mounts.set_hostname(spec.hostname)
