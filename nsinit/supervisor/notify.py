@@ -10,6 +10,7 @@ import array
 import os
 import secrets
 import socket
+import stat
 from collections.abc import Callable
 
 import trio
@@ -21,6 +22,10 @@ _SO_PASSCRED = 16
 _MAX_MESSAGE = 4096
 # A process whose parent ends while we look has another one afterwards.
 _LOOKS = 3
+# Whoever sends from further down is not heard: the search must end soon, however deep a service nests its processes.
+_MAX_DEPTH = 128
+# As many as a message can carry (SCM_MAX_FD). The kernel closes what finds no room, and would do it in our name.
+_MAX_FDS = 253
 
 
 class NotifySocket:
@@ -38,12 +43,13 @@ class NotifySocket:
         if directory:
             os.chmod(self.path, 0o666)  # the service may run as anybody; the directory is closed to others
         self._socket = trio.socket.from_stdlib_socket(plain)
+        self._closing = trio.CapacityLimiter(1)
         self._is_file = bool(directory)
 
     async def run(self, init_pid: Callable[[], int | None], received: Callable[[dict[str, str]], None]) -> None:
-        """Hand every message of this service's own processes to `received`, until cancelled."""
-        space = socket.CMSG_SPACE(12) + socket.CMSG_SPACE(64 * 4)
-        while True:
+        """Hand every message of this service's own processes to `received`, until cancelled or closed."""
+        space = socket.CMSG_SPACE(12) + socket.CMSG_SPACE(_MAX_FDS * 4)
+        while self._socket.fileno() >= 0:  # closed, perhaps, while something of it was being closed
             data, ancillary, _, _ = await self._socket.recvmsg(_MAX_MESSAGE, space)
             sender, passed = _parse(ancillary)
             owner = init_pid()
@@ -51,12 +57,23 @@ class NotifySocket:
                 pairs = (line.partition("=") for line in data.decode("utf-8", "replace").split("\n"))
                 received({key: value for key, _, value in pairs})
             # Only now: BARRIER=1 keeps the sender alive until its descriptor is closed, so that it can be looked up.
-            for descriptor in passed:
-                os.close(descriptor)
+            await self._close(passed)
+
+    async def _close(self, descriptors: list[int]) -> None:
+        """Close what a service has sent. To close a socket can take as long as its owner wants (SO_LINGER)."""
+        slow = [fd for fd in descriptors if not stat.S_ISFIFO(os.fstat(fd).st_mode)]
+        for fd in descriptors:
+            if fd not in slow:
+                os.close(fd)
+        if slow:
+            await trio.to_thread.run_sync(_close_all, slow, abandon_on_cancel=True, limiter=self._closing)
 
     def close(self) -> None:
         """Close the socket and remove its file."""
+        # With the socket go the messages in it, and with these what they carry.
+        last = os.dup(self._socket.fileno())
         self._socket.close()
+        trio.lowlevel.start_thread_soon(lambda: os.close(last), lambda _: None)
         if self._is_file:
             try:
                 os.unlink(self.path)
@@ -69,12 +86,19 @@ def is_below(pid: int, ancestor: int) -> bool:
     for _ in range(_LOOKS):
         here = pid
         try:
-            while here not in (0, 1, ancestor):
+            for _ in range(_MAX_DEPTH):
+                if here in (0, 1, ancestor):
+                    break
                 here = read_status(here).ppid
         except KernelError:
             continue
         return here == ancestor
     return False
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for fd in descriptors:
+        os.close(fd)
 
 
 def _parse(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, list[int]]:
