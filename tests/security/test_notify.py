@@ -4,7 +4,7 @@ from tests.support.runner import Runner
 from tests.support.supervised import Supervised
 
 CONNECT = """
-import array, os, socket, struct, sys, time
+import array, os, signal, socket, struct
 channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 path = os.environ.get("NOTIFY_SOCKET", "")
 channel.connect(path.replace("@", chr(0), 1))
@@ -33,7 +33,7 @@ for sender, _ in pairs:
     channel.sendmsg([b"X=1"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [sender.fileno()]))])
     sender.close()
 print("sent", flush=True)
-time.sleep(1000)
+signal.pause()
 """
 )
 
@@ -47,13 +47,13 @@ for _ in range(200):
         os._exit(0)
 channel.send(b"READY=1\\nSTATUS=deep")
 print("sent", flush=True)
-time.sleep(1000)
+signal.pause()
 """
 )
 
 # Speaks to every readiness socket it can find but its own.
 FORGE = """
-import glob, os, socket, sys, time
+import glob, os, signal, socket, sys
 channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 for path in glob.glob(sys.argv[1] + "/**", recursive=True):
     try:
@@ -62,7 +62,7 @@ for path in glob.glob(sys.argv[1] + "/**", recursive=True):
     except OSError:
         pass
 print("sent", flush=True)
-time.sleep(1000)
+signal.pause()
 """
 
 
@@ -95,7 +95,7 @@ def test_a_message_from_very_deep_down_is_not_heard(nsinit: Runner) -> None:
 
 def test_a_service_can_not_speak_for_another_one(nsinit: Runner) -> None:
     up = Supervised(nsinit)
-    _service(nsinit, up, "victim", "import time; time.sleep(1000)")
+    _service(nsinit, up, "victim", "import signal; signal.pause()")
     _service(nsinit, up, "forger", FORGE, nsinit.environ["NSINIT_RUNTIME_DIR"], notify=False)
     with up:
         up.wait_for_output("forger", '"text":"sent"')
