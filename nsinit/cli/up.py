@@ -4,8 +4,8 @@ import _socket
 import os
 import sys
 
-from nsinit.config import load_project
-from nsinit.control.runtime import Claim, claim
+from nsinit.config import Project, load_project
+from nsinit.control.runtime import Claim, claim, hidden_from_services
 from nsinit.errors import NsinitError, OperationFailed
 from nsinit.kernel import namespaces, signals
 from nsinit.sandbox.launch import Launcher, without_missing
@@ -34,7 +34,7 @@ def up(*, directory: str, name: str | None, detach: bool, no_unshare: bool, log_
     try:
         project = load_project(directory, os.environ)
         claimed = claim(name or project.name, project.directory)
-        plan = _Plan(project.directory, claimed, no_unshare, log_format or "", project.sandbox.hostname)
+        plan = _Plan(project, claimed, no_unshare, log_format or "")
         return _start_in_background(plan, blocked) if detach else plan.run(None)
     finally:
         signals.set_blocked(blocked)
@@ -43,12 +43,15 @@ def up(*, directory: str, name: str | None, detach: bool, no_unshare: bool, log_
 class _Plan:
     """One start of a supervisor."""
 
-    def __init__(self, directory: str, claimed: Claim, no_unshare: bool, log_format: str, hostname: str) -> None:
+    def __init__(self, project: Project, claimed: Claim, no_unshare: bool, log_format: str) -> None:
         self.claimed = claimed
         self._no_unshare = no_unshare
-        self._directory = directory
+        self._directory = project.directory
         self._format = log_format
-        self._hostname = hostname
+        self._hostname = project.sandbox.hostname
+        sandboxes = [service.sandbox for service in project.services.values()]
+        self._needed = [project.directory, *(sandbox.rootfs for sandbox in sandboxes if sandbox.rootfs)]
+        self._needed += [bind.source for sandbox in sandboxes for bind in sandbox.binds]
 
     def _arguments(self, ready: int | None) -> list[str]:
         owners = {0, os.geteuid()} if self._no_unshare else {0}
@@ -88,7 +91,10 @@ class _Plan:
         spec.hostname = self._hostname
         spec.proc = True
         spec.init = False
-        spec.tmpfs = [(self.claimed.path, "mode=700")]
+        spec.tmpfs = [(path, "mode=711") for path in hidden_from_services(self.claimed.path, self._needed)]
+        # Services may own this file, and get hold of it (/proc/self/exe, CVE-2019-5736): not by this way to change it.
+        interpreter = os.path.realpath(sys.executable)
+        spec.binds = [(interpreter, interpreter, True)]
         spec.blocked = sorted(signals.ALL)
         kept = [self.claimed.listener.fileno(), self.claimed.lock_fd, *([] if ready is None else [ready])]
         spec.fds = [(descriptor, descriptor) for descriptor in kept]

@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from errno import EACCES, ELOOP, ENOENT, ENOTDIR, EPERM, errorcode
 
 import msgspec
@@ -188,6 +188,19 @@ def check_name(name: str) -> None:
             f"{name!r} can't be a supervisor's name: at most 64 letters, digits, '_', '.' and '-', "
             "a letter or a digit first"
         )
+
+
+def hidden_from_services(own: str, needed: Iterable[str]) -> list[str]:
+    """The directories that services must not see: sockets in them would take their uid for their owner's.
+
+    All runtime directories of this user that there are; but one that holds a path which is `needed` inside gives way
+    to `own`, the directory of the one supervisor.
+    """
+    paths = [os.path.abspath(path) for path in needed]
+    roots = [root for root in _roots() if os.path.isdir(root)]
+    free = [root for root in roots if not any(f"{path}/".startswith(f"{root}/") for path in paths)]
+    covered = any(own.startswith(f"{root}/") for root in free)
+    return free if covered else [*free, own]
 
 
 def _roots() -> list[str]:
