@@ -125,14 +125,19 @@ def is_python_handled(number: int) -> bool:
     return callable(_signal.getsignal(number))
 
 
-def raise_with_default(number: int) -> None:
-    """Let `number` act on the caller as if nobody had blocked or handled it: a stop signal stops here."""
+def raise_with_default(number: int, group: bool = False) -> None:
+    """Let `number` act on the caller as if nobody had blocked or handled it: a stop signal stops here.
+
+    With `group`, it is sent to the caller's whole process group.
+    """
+    changeable = number not in (SIGKILL, SIGSTOP)
     previous = _signal.getsignal(number)
-    _signal.signal(number, _signal.SIG_DFL)
-    os.kill(os.getpid(), number)
+    if changeable:
+        _signal.signal(number, _signal.SIG_DFL)
+    os.kill(0 if group else os.getpid(), number)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (number,))
     _signal.pthread_sigmask(_signal.SIG_BLOCK, (number,))
-    if previous is not None:
+    if changeable and previous is not None:
         _signal.signal(number, previous)
 
 

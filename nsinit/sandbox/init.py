@@ -39,7 +39,7 @@ FROM_TERMINAL = -77
 ADDRESSED = {"main": -78, "group": -79, "all": -80}
 _ADDRESSES = {code: target for target, code in ADDRESSED.items()}
 _HASTENS = (signals.SIGTERM, signals.SIGINT, signals.SIGQUIT)
-_JOB_CONTROL_STOPS = (signals.SIGTSTP, signals.SIGTTIN, signals.SIGTTOU)
+_STOPS = (signals.SIGTSTP, signals.SIGTTIN, signals.SIGTTOU, signals.SIGSTOP)
 _TERMINAL_SIGNALS = (
     signals.SIGINT,
     signals.SIGQUIT,
@@ -110,6 +110,8 @@ class Init:
             return
         if number == signals.SIGCONT:
             self._observer.resuming()
+            if code not in _ADDRESSES:
+                code = FROM_TERMINAL  # what the terminal has stopped is the whole group
         self.forward(number, code)
 
     def forward(self, number: int, code: int = 0) -> None:
@@ -154,7 +156,7 @@ class Init:
                 return True
             if os.WIFSTOPPED(status):
                 by = os.WSTOPSIG(status)
-                if pid == self._child and by in _JOB_CONTROL_STOPS and self._observer.stopped(by):
+                if pid == self._child and by in _STOPS and self._observer.stopped(by):
                     self.forward(signals.SIGCONT, FROM_TERMINAL)
             elif pid == self._child:
                 self._status = status

@@ -8,8 +8,12 @@ The shell knows nsinit's group, not the command's. So nsinit stands between them
 - A command that touches the terminal from the background is stopped by the kernel (SIGTTIN, SIGTTOU). If nsinit is in
   the foreground, the command gets the terminal then, and goes on.
 - A command stopped by Ctrl-Z stops nsinit the same way, so that the shell sees its job stop; `fg` continues nsinit,
-  which hands the terminal over again and continues the command. Where nobody could continue nsinit (its group is
-  orphaned, or it is PID 1) the kernel ignores the stop, and the command simply goes on.
+  which hands the terminal over again and continues the command. If the command had the terminal from us, the terminal
+  has stopped it alone, so we stop our whole group: a pipeline's other members, the script that nsinit runs in. Where
+  nobody could continue nsinit (its group is orphaned, or it is PID 1) the kernel ignores the stop, and the command
+  simply goes on.
+- A command that stops itself for good (SIGSTOP: a shell's `suspend`) while it has the terminal stops nsinit as well,
+  or nobody would ever get the terminal back. Without the terminal that is between it and who stopped it.
 - At the end the terminal goes back, unless the shell has it already.
 
 Source: setpgid(2), tcsetpgrp(3), credentials(7), signal(7).
@@ -31,8 +35,17 @@ class Terminal:
     def __init__(self) -> None:
         self._own = os.getpgrp()
         self._fd = next((fd for fd in (0, 1, 2) if self._foreground(fd) is not None), -1)
+        if self._fd < 0:
+            self._fd = self._open()  # all three are redirected: the command may open it just as well
         self.group = 0
         self.given = False
+
+    @staticmethod
+    def _open() -> int:
+        try:
+            return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError:
+            return -1
 
     @staticmethod
     def _foreground(fd: int) -> int | None:
@@ -52,18 +65,17 @@ class Terminal:
     def stop_with(self, number: int) -> bool:
         """The command was stopped by `number`: stop likewise, unless the terminal is ours to hand over now.
 
-        Returns whether the command is to be continued now: else a SIGCONT of ours is pending, or nobody has stopped it
-        in the name of a terminal.
+        Returns whether the command is to be continued now: else a SIGCONT of ours is pending, or it is to stay stopped.
         """
-        if self._fd < 0:
-            return True
         if number in (signals.SIGTTIN, signals.SIGTTOU) and self._is_ours():
             return True
-        foreground = self._foreground(self._fd)
-        if self.given and foreground:
+        given = self.given and self._fd >= 0
+        if number == signals.SIGSTOP and not given:
+            return False
+        if given and (foreground := self._foreground(self._fd)):
             self.group = foreground  # a shell inside may have made another group the foreground
         self.given = False
-        signals.raise_with_default(number)
+        signals.raise_with_default(number, group=given)
         return not signals.is_pending(signals.SIGCONT)
 
     def hand_over(self) -> None:

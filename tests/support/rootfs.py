@@ -1,4 +1,4 @@
-"""Root directories for sandboxes, made of this machine's programs; and hostile ones, which tell who imports from them."""
+"""Root directories for sandboxes, made of this machine's programs; and hostile ones that tell who imports them."""
 
 import functools
 import os

@@ -56,10 +56,18 @@ def _line(fd: int, timeout_s: float) -> str:
 
 @contextmanager
 def running(runner: Runner, *argv: str, **options: Any) -> Iterator[Process]:
-    """`nsinit ARGV...`, whose command says "ready" first; killed in the end with all that is in its namespaces."""
+    """`nsinit ARGV...`, whose command says "ready" first; killed in the end.
+
+    Its namespaces end with it; without any, its descendants are killed one by one.
+    """
     with runner.spawn(*argv, **options) as process:
         assert read_line(process) == "ready"
-        yield process
+        try:
+            yield process
+        finally:
+            if "--no-unshare" in argv:
+                for pid in processes.descendants(process.pid):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def catching(runner: Runner, last: int = signal.SIGTERM) -> list[str]:
