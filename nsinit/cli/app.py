@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from nsinit import __version__
+from nsinit.cli import streams
 from nsinit.cli.target import target_options
 from nsinit.errors import InvalidConfig, NsinitError
 
@@ -83,13 +84,14 @@ class Verbs(click.Group):
         except KeyboardInterrupt:
             return _INTERRUPTED
         except BrokenPipeError:
-            # Whoever read has gone. What is still buffered would fail again at exit, noisily.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            streams.discard_output()
             return _BROKEN_PIPE
 
 
 def _failed(error: NsinitError, *, passes_status_on: bool) -> int:
     _debug()
+    if isinstance(error, streams.OutputFailed):
+        streams.discard_output()
     message = str(error)
     # Editors jump to FILE:LINE: TEXT, so that form stays bare.
     bare = isinstance(error, InvalidConfig) and _FILE_AND_LINE.match(message)
@@ -123,9 +125,7 @@ def nsinit() -> None:
 
 def run(argv: list[str]) -> int:
     """Run a command line; every way it can end is an exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    streams.prepare()
     try:
         result = nsinit.main(argv, prog_name="nsinit", standalone_mode=False)
     except click.ClickException as error:
@@ -133,6 +133,8 @@ def run(argv: list[str]) -> int:
         return error.exit_code
     except click.Abort:
         return _INTERRUPTED
+    except streams.OutputFailed as error:  # of a help text
+        return _failed(error, passes_status_on=False)
     except Exception as error:
         _debug()
         click.echo(
