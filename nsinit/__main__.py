@@ -4,8 +4,13 @@ Signals are blocked first of all, so that none is lost before someone listens. `
 without a third-party module; every other verb goes to the command line interface.
 """
 
+import _signal  # type: ignore[import-not-found]  # private to CPython, and stable since 3.2
 import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 if __name__ == "__main__" and not sys.flags.safe_path:
     # `python -m` has put the current directory first: whatever lies there must not be imported.
@@ -15,8 +20,11 @@ if __package__ in (None, ""):
     sys.path.append(__file__.rpartition("/")[0].rpartition("/")[0])
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run nsinit; return its exit status."""
+def main(arguments: list[str] | None = None, blocked: "Iterable[int] | None" = None) -> int:
+    """Run nsinit; return its exit status.
+
+    All signals are blocked already if `blocked` says which were before.
+    """
     if arguments is None:
         arguments = sys.argv[1:]
     from nsinit.sandbox.options import is_option
@@ -24,18 +32,25 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments and (arguments[0] == "run" or is_option(arguments[0])) and arguments[0] not in ("-h", "--help"):
         from nsinit.kernel import signals
 
-        blocked = signals.block_all()
+        before = signals.block_all() if blocked is None else sorted(map(int, blocked))
         from nsinit.sandbox.main import main as run
 
-        return run(arguments[1:] if arguments[0] == "run" else arguments, blocked)
+        return run(arguments[1:] if arguments[0] == "run" else arguments, before)
+    if blocked is not None:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
     from nsinit.cli import main as command_line
 
     return command_line(arguments)
 
 
-def entry() -> None:
-    """Run nsinit and end this process, without the interpreter's clean-up (3 ms): there is nothing to clean."""
-    status = main()
+def entry(blocked: "Iterable[int] | None" = None) -> None:
+    """Run nsinit and end this process, without the interpreter's clean-up (3 ms): there is nothing to clean.
+
+    The script that calls this has blocked all signals already, if `blocked` says which were before.
+    """
+    if blocked is None:
+        blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+    status = main(blocked=blocked)
     try:
         sys.stdout.flush()
         sys.stderr.flush()

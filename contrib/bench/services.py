@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 
@@ -68,19 +69,32 @@ def _is_service(pid: int) -> bool:
 
 
 @contextmanager
-def supervised(argv: list[str], count: int) -> Iterator[tuple[int, float]]:
-    """Run a supervisor; yields its pid and the milliseconds until all its services are executed."""
+def supervised(argv: list[str], count: int, log: Path) -> Iterator[tuple[int, float]]:
+    """Run a supervisor, its output in `log`; yields its pid and the milliseconds until all its services are executed."""
     start = perf_counter()
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process,
+    ):
         try:
             watch = Watch(process.pid)
             while watch.count() < count:
                 if process.poll() is not None:
-                    raise SystemExit(f"ended early with {process.returncode}: {' '.join(argv)}")
+                    raise SystemExit(f"ended early with {process.returncode}: {' '.join(argv)}\n{log.read_text()}")
                 pause(0.002)
             yield process.pid, (perf_counter() - start) * 1000
         finally:
             process.terminate()
+
+
+def acknowledged_ms(log: Path) -> float:
+    """The milliseconds from the first start to the last acknowledged exec, as the supervisor's events tell."""
+    times: dict[str, list[datetime]] = {}
+    for line in log.read_text().splitlines():
+        event = json.loads(line)
+        if event["event"] in ("service.starting", "service.ready"):
+            times.setdefault(event["event"], []).append(datetime.fromisoformat(event["timestamp"]))
+    return (max(times["service.ready"]) - min(times["service.starting"])).total_seconds() * 1000
 
 
 def nsinit_with(directory: Path, count: int) -> list[str]:
@@ -90,7 +104,7 @@ def nsinit_with(directory: Path, count: int) -> list[str]:
         services.mkdir()
         for number in range(count):
             (services / f"s{number:03}.toml").write_text(f'command = "{COMMAND}"\n')
-    return [NSINIT, "up", str(services)]
+    return [NSINIT, "up", "--log-format", "json", str(services)]
 
 
 def supervisord_with(directory: Path, program: str, count: int) -> list[str]:
@@ -126,15 +140,20 @@ def compare(directory: Path, count: int) -> None:
         f"supervisord, {count} services": (supervisord_with(directory, find_supervisord(directory), count), count),
     }
     times: dict[str, list[float]] = {name: [] for name in commands}
+    started = []
+    log = directory / "log"
     for _ in range(ROUNDS):
         for name, (argv, expected) in commands.items():
-            with supervised(argv, expected) as (_, elapsed):
+            with supervised(argv, expected, log) as (_, elapsed):
                 times[name].append(elapsed)
+            if argv[0] == NSINIT and expected == count:
+                started.append(acknowledged_ms(log))
     rows = [[name, f"{median(values):.0f}", f"{min(values):.0f}"] for name, values in times.items()]
     print_table(f"Until all services are executed ({ROUNDS} interleaved rounds)", ["", "median ms", "min ms"], rows)
-    one, many, other = (median(values) for values in times.values())
-    each = (many - one) / (count - 1)
-    print(f"\n  a service more costs {each:.2f} ms; limit {SERVICE_LIMIT_MS}: {verdict(each, SERVICE_LIMIT_MS)}")
+    each = median(started) / count
+    print(f"\n  from the first start to the last acknowledged exec: {median(started):.0f} ms,")
+    print(f"  {each:.2f} ms a service; limit {SERVICE_LIMIT_MS}: {verdict(each, SERVICE_LIMIT_MS)}")
+    _, many, other = (median(values) for values in times.values())
     ratio = many / other
     print(f"  {ratio:.2f} of supervisord's time; limit {SUPERVISORD_LIMIT}: {verdict(ratio, SUPERVISORD_LIMIT)}")
 
@@ -160,7 +179,7 @@ def wakeups(pid: int) -> int:
 def look_at(directory: Path, count: int) -> None:
     """Memory and quietness of one supervisor with many services."""
     argv = nsinit_with(directory, count)
-    with supervised(argv, count) as (launcher, _):
+    with supervised(argv, count, directory / "log") as (launcher, _):
         status = subprocess.run([NSINIT, "ps", "--json", "-C", argv[-1]], capture_output=True, text=True, check=True)
         inits = [service["init_host_pid"] for service in json.loads(status.stdout)]
         if os.geteuid() == 0:

@@ -82,11 +82,25 @@ def open_inside(root: int, path: str, flags: int = os.O_PATH) -> int:
 
     Source: openat2(2), RESOLVE_IN_ROOT.
     """
-    how = (flags | os.O_CLOEXEC).to_bytes(8, "little") + bytes(8)
-    how += (_RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS).to_bytes(8, "little")
+    return _openat2(root, path, flags, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+
+
+def open_plainly(path: str, flags: int) -> int:
+    """Open `path` as open(2) does, but through no magic link (/proc/PID/exe, /proc/PID/fd/N).
+
+    Raises:
+        KernelError: ELOOP when there is one on the way, or too many links.
+
+    Source: openat2(2), RESOLVE_NO_MAGICLINKS.
+    """
+    return _openat2(_AT_FDCWD, path, flags, _RESOLVE_NO_MAGICLINKS)
+
+
+def _openat2(folder: int, path: str, flags: int, resolve: int) -> int:
+    how = (flags | os.O_CLOEXEC).to_bytes(8, "little") + bytes(8) + resolve.to_bytes(8, "little")
     for attempt in range(_RESOLVE_TRIES):
         try:
-            return libc.syscall(libc.OPENAT2, "open", root, os.fsencode(path), libc.buffer(how), len(how), path=path)
+            return libc.syscall(libc.OPENAT2, "open", folder, os.fsencode(path), libc.buffer(how), len(how), path=path)
         except KernelError as error:
             # A rename elsewhere made ".." unsafe for an instant.
             if error.errno != _EAGAIN or attempt == _RESOLVE_TRIES - 1:

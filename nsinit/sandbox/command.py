@@ -8,7 +8,7 @@ import fcntl
 import os
 
 from nsinit.errors import LaunchError
-from nsinit.kernel import process, signals
+from nsinit.kernel import mounts, process, signals
 from nsinit.sandbox import passwd
 
 TYPE_CHECKING = False
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 _DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENOENT, _ENOEXEC, _EACCES, _ENOTDIR = 2, 8, 13, 20
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
+_ELOOP = 40
+_HEAD_BYTES = 256  # of a file, in which the kernel looks for #! (BINPRM_BUF_SIZE)
+_INTERPRETERS = 6  # a script's interpreter may be a script, and so on (BINPRM_MAX_RECURSION)
+_REMEDIES = {
+    _EACCES: "it is not an executable file, or a directory above it can't be searched",
+    _ENOEXEC: "it is no program for this machine, and no script with an interpreter",
+}
 
 
 def prepare(spec: "SandboxSpec", stage: "Stage", may_set_groups: bool) -> None:
@@ -108,18 +115,74 @@ def candidates(name: bytes, path: bytes | None) -> list[bytes]:
     return [(folder or b".") + b"/" + name for folder in folders]
 
 
+def _run_script(path: bytes, spec: "SandboxSpec") -> int:
+    """Execute a script without #!, as POSIX has it: by sh. Returns the errno that says why it can't be."""
+    try:
+        _execve(b"/bin/sh", [b"sh", path, *spec.argv[1:]], spec.env)
+    except OSError:
+        pass  # there is no sh: what counts is that the file is no program
+    return _ENOEXEC
+
+
+def _own_executable() -> "os.stat_result | None":
+    try:
+        return os.stat("/proc/self/exe")
+    except OSError:
+        return None
+
+
+# As the outside has it: looked up at import.
+_OWN_EXECUTABLE = _own_executable()
+
+
+def _execve(path: bytes, argv: list[bytes], env: dict[bytes, bytes]) -> None:
+    """os.execve, but never of our own executable by way of /proc (CVE-2019-5736).
+
+    It would run as the command, which then has a way to a file outside: /proc/self/exe of its own.
+    """
+    if _leads_to_us(path):
+        raise LaunchError("execute", _EACCES, os.fsdecode(path), "it leads to nsinit's own program", NOT_EXECUTABLE)
+    os.execve(path, argv, env)
+
+
+def _leads_to_us(path: bytes) -> bool:
+    """Whether `path`, or the interpreter of that script, is a magic link to the executable of this process."""
+    for _ in range(_INTERPRETERS):
+        try:
+            fd = mounts.open_plainly(os.fsdecode(path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError as error:
+            return error.errno == _ELOOP and _is_own_executable(path)
+        try:
+            head = os.read(fd, _HEAD_BYTES)
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        words = head.split(b"\n", 1)[0].split(b"\0", 1)[0].replace(b"\t", b" ")[2:].split(maxsplit=1)
+        if not head.startswith(b"#!") or not words:
+            return False
+        path = words[0]
+    return False
+
+
+def _is_own_executable(path: bytes) -> bool:
+    try:
+        return _OWN_EXECUTABLE is not None and os.path.samestat(os.stat(path), _OWN_EXECUTABLE)
+    except OSError:
+        return False
+
+
 def execute(spec: "SandboxSpec") -> None:
     """Replace this process by the command; returns only by raising LaunchError (127 not found, 126 not executable)."""
     name = spec.argv[0]
     failure = _ENOENT
     for path in candidates(name, spec.env.get(b"PATH")) if name else []:
         try:
-            os.execve(path, spec.argv, spec.env)
+            _execve(path, spec.argv, spec.env)
         except OSError as error:
             number = error.errno or 0
             if number == _ENOEXEC:
-                # A script without #!: POSIX has it run by sh.
-                os.execve(b"/bin/sh", [b"sh", path, *spec.argv[1:]], spec.env)
+                number = _run_script(path, spec)
             if number not in (_ENOENT, _ENOTDIR):
                 failure = number
             if number not in (_ENOENT, _ENOTDIR, _EACCES):
@@ -128,5 +191,4 @@ def execute(spec: "SandboxSpec") -> None:
     if failure == _ENOENT:
         where = "there is no such file, or its interpreter is missing" if b"/" in name else "it is not in PATH"
         raise LaunchError("execute", failure, text, where, NOT_FOUND)
-    remedy = "it is not an executable file, or a directory above it can't be searched" if failure == _EACCES else ""
-    raise LaunchError("execute", failure, text, remedy, NOT_EXECUTABLE)
+    raise LaunchError("execute", failure, text, _REMEDIES.get(failure, ""), NOT_EXECUTABLE)

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST_S = 100 * 365 * 86400
 _PROPAGATIONS = ("private", "slave", "shared")
+_MOUNTING = ("--rootfs", "--read-only", "--bind", "--tmpfs", "--dev", "--propagation")
+# What only nsinit's init can do.
+_OF_THE_INIT = ("-g", "--group", "--forward", "--rewrite", "--map-exit", "-e", "--grace", "-s", "--subreaper")
 
 
 class Invocation:
@@ -32,14 +36,19 @@ class Invocation:
         self.joins: list[tuple[str, str]] = []
         self.proc_given = True
         self.sandbox_options: list[str] = []
+        self.init_options: list[str] = []
 
 
 def parse_duration(text: str) -> float:
     """Seconds of "1.5", "500ms", "10s", "2h", "1d"; ValueError."""
     unit = text.lstrip("0123456789.")
-    if unit not in ("", *_UNITS):
+    number = text[: len(text) - len(unit)]
+    if unit not in ("", *_UNITS) or number.strip(".") == "" or number.count(".") > 1:
         raise ValueError(f"{text!r} is no duration: write 500ms, 10s, 2h or 1d")
-    return float(text[: len(text) - len(unit)]) * _UNITS.get(unit, 1)
+    seconds = float(number) * _UNITS.get(unit, 1)
+    if seconds > _LONGEST_S:
+        raise ValueError(f"{text!r} is more than 100 years")
+    return seconds
 
 
 def parse_types(text: str) -> int:
@@ -76,13 +85,29 @@ def parse_bind(text: str) -> tuple[str, str, bool]:
     destination = rest[0] if rest else os.path.abspath(source)
     if not destination.startswith("/"):
         raise ValueError(f"the destination {destination!r} must be an absolute path")
-    return os.path.abspath(source), destination, read_only
+    return os.path.abspath(source), _below_root(destination), read_only
 
 
 def _absolute(text: str) -> str:
     if not text.startswith("/"):
         raise ValueError(f"{text!r} must be an absolute path")
     return text
+
+
+def _below_root(path: str) -> str:
+    if not os.path.normpath(path).strip("/"):
+        raise ValueError(f"{path!r} is the root directory itself, which --rootfs gives")
+    return path
+
+
+def _filled(text: str) -> str:
+    if not text:
+        raise ValueError("the value is empty")
+    return text
+
+
+def _directory(text: str) -> str:
+    return os.path.abspath(_filled(text))
 
 
 def _one_of(choices: tuple[str, ...], text: str) -> str:
@@ -122,13 +147,16 @@ def _join(call: Invocation, text: str) -> None:
     kind, separator, path = text.partition("=")
     if not separator or not path:
         raise ValueError(f"{text!r} is no namespace to join: write TYPE=PATH, such as net=/run/netns/blue")
-    parse_types(kind)
-    call.joins.append(({"mnt": "mount"}.get(kind, kind), path))
+    kind = {"mnt": "mount"}.get(kind, kind)
+    if kind not in namespaces.TYPES:
+        parse_types(kind)
+        raise ValueError(f"{text!r} names more than one type: write --join once for each")
+    call.joins.append((kind, path))
 
 
 def _tmpfs(call: Invocation, text: str) -> None:
     destination, _, options = text.partition(":")
-    call.spec.tmpfs.append((_absolute(destination), options))
+    call.spec.tmpfs.append((_below_root(_absolute(destination)), options))
 
 
 def _seconds(text: str) -> int:
@@ -169,7 +197,7 @@ OPTIONS: "list[tuple[tuple[str, ...], str, str, Callable[[Invocation, str], None
      _own("unshare", parse_types), True),
     (("--share",), "TYPES", "namespaces to keep from outside", _own("share", parse_types), True),
     (("--join",), "TYPE=PATH", "enter the namespace at PATH", _join, True),
-    (("--rootfs",), "DIR", "the root directory, entered by pivot_root", _set("rootfs", os.path.abspath), True),
+    (("--rootfs",), "DIR", "the root directory, entered by pivot_root", _set("rootfs", _directory), True),
     (("--read-only",), "", "make the root read-only", _flag("read_only"), True),
     (("--bind",), "SRC:DST[:ro]", "show a file or directory inside",
      lambda call, text: call.spec.binds.append(parse_bind(text)), True),
@@ -179,7 +207,7 @@ OPTIONS: "list[tuple[tuple[str, ...], str, str, Callable[[Invocation, str], None
      _set("dev", lambda text: _one_of(("minimal", "host", "none"), text)), True),
     (("--propagation",), "private|slave|shared", "of the mount tree (private)",
      _set("propagation", lambda text: _one_of(_PROPAGATIONS, text)), True),
-    (("--hostname",), "NAME", "the host name inside", _set("hostname"), True),
+    (("--hostname",), "NAME", "the host name inside", _set("hostname", _filled), True),
     (("--uid-map",), "IN:OUT:N", "user ids inside and outside", _set("uid_map", _parse_map), True),
     (("--gid-map",), "IN:OUT:N", "group ids inside and outside", _set("gid_map", _parse_map), True),
     (("--boottime",), "TIME", "shift the time since boot",
@@ -187,17 +215,18 @@ OPTIONS: "list[tuple[tuple[str, ...], str, str, Callable[[Invocation, str], None
     (("--monotonic",), "TIME", "shift the monotonic clock",
      lambda call, text: call.spec.time_offsets.update(monotonic=_seconds(text)), True),
     (("--no-init",), "", "the command itself is PID 1", _flag("init", False), True),
-    (("--user",), "USER[:GROUP]", "who the command runs as, by the sandbox's own files", _set("user"), False),
+    (("--user",), "USER[:GROUP]", "who the command runs as, by the sandbox's own files", _set("user", _filled), False),
     (("--env",), "NAME=VALUE", "set a variable; NAME alone passes ours on", _environment, False),
     (("--clear-env",), "", "start from an empty environment", lambda call, _: call.spec.env.clear(), False),
-    (("--chdir",), "DIR", "the working directory inside", _set("chdir"), False),
+    (("--chdir",), "DIR", "the working directory inside", _set("chdir", _filled), False),
 ]  # fmt: skip
 _BY_NAME = {name: option for option in OPTIONS for name in option[0]}
 
 
 def is_option(text: str) -> bool:
     """Whether the command line of an init, not of another verb, begins with `text`."""
-    return text == "--" or text.partition("=")[0] in _BY_NAME
+    short = text[:1] == "-" and text[:2] != "--"
+    return text == "--" or (text[:2] if short else text.partition("=")[0]) in _BY_NAME  # -e3, -gv
 
 
 def parse(arguments: list[str]) -> Invocation:
@@ -230,6 +259,8 @@ def parse(arguments: list[str]) -> Invocation:
             arguments = [*arguments[:position], "-" + value, *arguments[position + 1 :]]  # -gv is -g -v
         if sandbox:
             call.sandbox_options.append(name)
+        if name in _OF_THE_INIT:
+            call.init_options.append(name)
         try:
             effect(call, value)
         except ValueError as error:
@@ -258,9 +289,11 @@ def complete(call: Invocation) -> SandboxSpec:
     spec.unshare &= ~(call.share | joined)
     spec.optional = spec.unshare if call.unshare is None else 0
     has_mounts = bool(spec.unshare & namespaces.NEWNS)
-    wants_mounts = bool(spec.rootfs or spec.read_only or spec.binds or spec.tmpfs)
-    if wants_mounts and not has_mounts:
-        raise UsageError("a root, bind mounts and tmpfs need a mount namespace: add mount to --unshare")
+    mounting = [name for name in call.sandbox_options if name in _MOUNTING]
+    if mounting and not has_mounts:
+        raise UsageError(f"{mounting[0]} needs a mount namespace: add mount to --unshare")
+    if call.init_options and not spec.init:
+        raise UsageError(f"{call.init_options[0]} makes no sense with --no-init")
     if spec.hostname is not None and not spec.unshare & namespaces.NEWUTS:
         raise UsageError("--hostname needs a uts namespace: add uts to --unshare")
     if spec.time_offsets and not spec.unshare & namespaces.NEWTIME:

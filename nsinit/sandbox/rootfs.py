@@ -64,15 +64,17 @@ def build_root(spec: "SandboxSpec", stage: Stage) -> None:
         _attach(proc, root, "/proc", create=False)
     if devices:
         _mount_dev(root, devices, stage)
+    made: list[str] = []
     for destination, options in spec.tmpfs:
         stage.name = "mount tmpfs on"
         tree = mounts.new_filesystem("tmpfs", options or "mode=1777", _QUIET)
-        _attach(tree, root, destination, create=True)
+        _attach(tree, root, destination, create=_may_create(spec, destination, made))
+        made.append(os.path.normpath(destination))
     for (source, destination, read_only), tree in zip(spec.binds, sources, strict=True):
         stage.name = f"mount {source} on"
         if read_only:
             mounts.set_read_only(tree, source)
-        _attach(tree, root, destination, create=True)
+        _attach(tree, root, destination, create=_may_create(spec, destination, made))
     _enter(spec, root, here, stage)
 
 
@@ -135,6 +137,12 @@ def _create_targets(spec: "SandboxSpec", root: int, sources: list[int], stage: S
             os.close(_open_target(root, path, directory, create=True))
         if directory:
             covered.append(path)
+
+
+def _may_create(spec: "SandboxSpec", destination: str, tmpfs: list[str]) -> bool:
+    """Whether a missing mount point may be made: in a root of the sandbox's own, or below its tmpfs; never outside."""
+    path = os.path.normpath(destination)
+    return bool(spec.rootfs) or any(path.startswith(above + "/") for above in tmpfs)
 
 
 def _is_directory(descriptor: int) -> bool:

@@ -287,6 +287,8 @@ def become_command(spec: "SandboxSpec", sender: report.Sender, exec_fd: int) -> 
             process.set_parent_death_signal(signals.SIGKILL)  # a change of ids has cleared it
         groups = command.may_set_groups()
         _furnish(spec, stage)
+        if not (spec.init and spec.unshare & namespaces.NEWPID):
+            spec.pdeathsig = spec.pdeathsig or signals.SIGKILL  # no pid namespace ends with the init
         command.prepare(spec, stage, groups)
         stage.name = "place descriptors"
         sender.fd, *_ = command.lift(spec, [sender.fd, *([exec_fd] if exec_fd >= 0 else [])])

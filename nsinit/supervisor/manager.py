@@ -6,7 +6,6 @@ A verb that somebody has begun goes on to its end, whatever becomes of whoever c
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from time import monotonic
 from typing import TypeVar
 
 import structlog
@@ -52,7 +51,7 @@ class Manager:
         self._journal = journal
         self._reaper = reaper
         self._services = Services(project, context, self.shutdown)
-        self._started_at = monotonic()
+        self._started_at = trio.current_time()
         self._reloading = trio.Lock()
 
     @property
@@ -68,12 +67,12 @@ class Manager:
 
     def list(self) -> Sequence[ServiceStatus]:
         """All services, by name."""
-        now = monotonic()
+        now = trio.current_time()
         return [service.machine.status(now) for _, service in sorted(self._services.table.items())]
 
     def status(self, name: str) -> ServiceStatus:
         """One service."""
-        return self._find(name).machine.status(monotonic())
+        return self._find(name).machine.status(trio.current_time())
 
     def exec_context(self, name: str) -> ExecContext:
         """Where and how a further command of this service would run."""
@@ -99,7 +98,7 @@ class Manager:
             pid=os.getpid(),
             namespaces=self._context.isolated,
             orphans_reaped=self._reaper.orphans_reaped,
-            uptime_s=monotonic() - self._started_at,
+            uptime_s=trio.current_time() - self._started_at,
         )
 
     def logs(self, names: Sequence[str], tail: int | None) -> Sequence[LogLine]:

@@ -8,7 +8,6 @@ then waits until the machines have got where it wants them.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from time import monotonic
 
 import structlog
 import trio
@@ -89,7 +88,7 @@ class Services:
         if service.broken or (service.retired and wanted_up):
             return
         try:
-            for action in service.machine.handle(event, monotonic()):
+            for action in service.machine.handle(event, trio.current_time()):
                 self._act(service, action)
         except Exception as error:
             self.fail(error, service)
@@ -183,20 +182,14 @@ class Services:
 
     def request_start(self, names: Iterable[str], reason: str) -> None:
         """Ask these services, and what they need, to start; return at once."""
-        if self.closing:
-            return
         wanted = {name for name in names if name in self.table}
         for name in self.graph.needed(wanted):
             service = self.table[name]
-            machine = service.machine
-            going_down = machine.state is State.STOPPING and not machine.starts_again
-            done = machine.state is State.COMPLETED and service.config.type == "oneshot"
-            if name in wanted:
-                service.been_up = machine.state is State.READY
-                self.post(service, ev.StartRequested(reason))
-            elif going_down or (machine.at_rest and not done):
-                service.been_up = False
-                self.post(service, ev.StartRequested("needed by another service"))
+            if name not in wanted and not _needs_a_push(service):
+                continue
+            service.been_up = service.machine.state is State.READY
+            if not self.closing:
+                self.post(service, ev.StartRequested(reason if name in wanted else "needed by another service"))
 
     async def until_up(self, services: Sequence[Service]) -> None:
         """Return when all of these have come up.
@@ -269,6 +262,15 @@ def returning(services: Sequence[Service]) -> Iterator[None]:
     finally:
         for service in services:
             service.returning -= 1
+
+
+def _needs_a_push(service: Service) -> bool:
+    """Whether a service that is only needed comes up sooner if it is asked to."""
+    machine = service.machine
+    if machine.state is State.COMPLETED:
+        return service.config.type != "oneshot"  # one that has done its work has done it
+    going_down = machine.state is State.STOPPING and not machine.starts_again
+    return going_down or machine.at_rest or machine.state is State.BACKOFF
 
 
 def _complaint(service: Service, journal: Journal) -> str:
