@@ -70,7 +70,7 @@ def _is_service(pid: int) -> bool:
 
 @contextmanager
 def supervised(argv: list[str], count: int, log: Path) -> Iterator[tuple[int, float]]:
-    """Run a supervisor, its output in `log`; yields its pid and the milliseconds until all its services are executed."""
+    """Run a supervisor, its output in `log`; yields its pid and the milliseconds until all services are executed."""
     start = perf_counter()
     with (
         log.open("wb") as output,
