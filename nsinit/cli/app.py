@@ -5,7 +5,7 @@ import importlib
 import os
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from nsinit import __version__
 from nsinit.cli import streams
 from nsinit.cli.target import target_options
 from nsinit.errors import InvalidConfig, NsinitError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # Verb -> module of nsinit.cli that defines it as `command`, in the order of the help.
 VERBS = {
@@ -63,11 +66,42 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click's, but a verb that does not exist is answered with the nearest one."""
+        if ctx.resilient_parsing:  # the shell completes: nobody reads an error
+            return self._resolve_for_shell(ctx, args)
         if args[0] not in VERBS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], [*VERBS, "run"], 1)
             hint = f"did you mean `nsinit {near[0]}`?" if near else f"to run a command, write `nsinit -- {args[0]}`"
             raise click.UsageError(f"there is no verb {args[0]}: {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def _resolve_for_shell(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] != "run":
+            return super().resolve_command(ctx, args)
+        from nsinit.cli.run_completion import command
+
+        return "run", command(), args[1:]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's; `-- CMD` and its options, of which only the shell asks here, are those of `run`."""
+        if ctx.resilient_parsing and args:
+            from nsinit.sandbox.options import is_option
+
+            if is_option(args[0]):
+                args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
+        """The verbs, and `run`."""
+        found = super().shell_complete(ctx, incomplete)
+        if "run".startswith(incomplete):
+            from click.shell_completion import CompletionItem
+
+            from nsinit.cli.run_completion import HELP
+
+            found.append(CompletionItem("run", help=HELP))
+        return found
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show also the two ways that don't come through here."""

@@ -244,6 +244,24 @@ def test_the_shell_completes_verbs_services_and_supervisors(running: Running) ->
     assert _complete("ps", "--name", "nope", "") == [""]
 
 
+@pytest.mark.parametrize("before", [["run"], ["-v"], ["-v", "--group"]])
+def test_the_shell_completes_the_options_of_run(before: list[str]) -> None:
+    assert _complete(*before, "--root") == ["--rootfs"]
+    assert _complete(*before, "--dev", "m") == ["minimal"]
+    assert _complete(*before, "--unshare", "u") == ["user", "uts"]
+
+
+def test_the_shell_completes_run_itself_and_file_names_for_a_command() -> None:
+    assert _complete("ru") == ["run"]
+    assert "run" in _complete("")
+    assert _complete("--", "ls", "/et") == ["/et"]
+    assert _complete("run", "--rootfs", "/srv", "--", "ls", "-l", "/et") == ["/et"]
+
+
+def test_completing_after_a_verb_that_does_not_exist_is_silent() -> None:
+    _complete("nope", "x")
+
+
 def test_completion_without_a_supervisor_is_empty_and_silent(project: Path) -> None:
     assert _complete("start", "w") == [""]
 
