@@ -75,7 +75,7 @@ def test_the_interpreter_of_a_supervisor_lies_on_a_read_only_mount_of_its_own(ns
     up = Supervised(nsinit)
     up.service("web", "command = 'sleep 1000'\n")
     with up:
-        up.expect("service.running", "web")
+        up.expect("service.ready", "web")
         (supervisor,) = processes.children(up.process.pid)
         lines = Path(f"/proc/{supervisor}/mountinfo").read_text().splitlines()
         options = {line.split()[4]: line.split()[5].split(",") for line in lines}
