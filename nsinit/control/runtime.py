@@ -212,7 +212,8 @@ def _roots() -> list[str]:
     if given := os.environ.get("NSINIT_RUNTIME_DIR"):
         return [os.path.abspath(given)]
     uid = os.geteuid()
-    plain = "/run/nsinit" if uid == 0 else f"/tmp/nsinit-{uid}"
+    # Root may find /run read-only, as in a service, or another's: an ordinary user is root in a user namespace.
+    plain = "/run/nsinit" if uid == 0 and os.access("/run", os.W_OK) else f"/tmp/nsinit-{uid}"
     session = os.environ.get("XDG_RUNTIME_DIR", "")
     try:
         ours = os.path.isabs(session) and os.stat(session).st_uid == uid

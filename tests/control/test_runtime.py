@@ -198,10 +198,16 @@ class TestWithoutAGivenDirectory:
         monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
 
     def test_root_uses_run_and_a_user_a_directory_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "access", lambda path, mode: path == "/run")
         monkeypatch.setattr(os, "geteuid", lambda: 0)
         assert runtime._roots() == ["/run/nsinit"]
         monkeypatch.setattr(os, "geteuid", lambda: 12)
         assert runtime._roots() == ["/tmp/nsinit-12"]
+
+    def test_root_that_cannot_write_to_run_uses_a_directory_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+        assert runtime._roots() == ["/tmp/nsinit-0"]
 
     def test_the_session_s_directory_comes_first_and_the_other_is_searched_too(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
