@@ -162,7 +162,7 @@ async def _main(options: dict[str, str], spawner_pid: int, requests: "_socket.so
         context = Context(spawner, journal, nursery, options["isolated"] == "1", options["private"])
         if options["private"]:
             os.makedirs(options["private"], 0o711, exist_ok=True)
-            context.dev_template = _prepare_dev(f"{options['private']}/.dev")
+            context.use_dev(_prepare_dev(f"{options['private']}/.dev"))
         manager = Manager(project, options["name"], load, context, journal, reaper)
         # SIGCHLD is still blocked: the reaper has to listen before `_follow_signals` lets it in.
         for task in (reaper.run, console.run, spawner.run, partial(_follow_signals, manager, nursery)):

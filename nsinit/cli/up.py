@@ -98,7 +98,11 @@ class _Plan:
         spec.blocked = sorted(signals.ALL)
         kept = [self.claimed.listener.fileno(), self.claimed.lock_fd, *([] if ready is None else [ready])]
         spec.fds = [(descriptor, descriptor) for descriptor in kept]
-        return Launcher(spec, Terminal(), say).run()
+        status = Launcher(spec, Terminal(), say).run()
+        if status > 128:
+            killer = signals.signal_name(status - 128)
+            say(f"the supervisor was killed by {killer}, and its services with it: start it again with `nsinit up`")
+        return status
 
     def _become_supervisor(self, ready: int | None) -> None:
         for descriptor in (self.claimed.listener.fileno(), self.claimed.lock_fd, *([] if ready is None else [ready])):

@@ -1,8 +1,11 @@
 """Process attributes, process descriptors and descriptor ranges.
 
-Source: prctl(2), pidfd_open(2), pidfd_send_signal(2), close_range(2).
+Source: prctl(2), pidfd_open(2), pidfd_send_signal(2), close_range(2), keyctl(2).
 """
 
+import os
+
+from nsinit.errors import KernelError
 from nsinit.kernel import libc
 from nsinit.kernel.signals import SIGCHLD
 
@@ -14,6 +17,9 @@ PR_SET_NO_NEW_PRIVS = 38
 CLONE_PARENT = 0x00008000
 CLOSE_RANGE_CLOEXEC = 4
 _LAST_FD = 0xFFFFFFFF
+_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "i686": 288, "armv7l": 311, "ppc64le": 271, "s390x": 280}
+_KEYCTL_JOIN_SESSION_KEYRING = 1
+_ENOSYS = 38
 _SIGINFO_SIZE = 128
 
 
@@ -35,6 +41,21 @@ def set_subreaper() -> None:
 def set_no_new_privs() -> None:
     """No exec below the caller may gain privileges (setuid, file capabilities). Can't be undone."""
     libc.call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def start_session_keyring() -> None:
+    """Leave the session keyring that the caller has inherited for a new, empty one.
+
+    Raises:
+        KernelError: ENOSYS in a kernel without keys; EPERM in a container that forbids them; EDQUOT when the user has
+            as many as are allowed.
+
+    Source: keyctl_join_session_keyring(3).
+    """
+    number = _KEYCTL.get(os.uname().machine)
+    if number is None:
+        raise KernelError("keyctl", _ENOSYS)
+    libc.syscall(number, "keyctl", _KEYCTL_JOIN_SESSION_KEYRING, None)
 
 
 def pidfd_open(pid: int) -> int:

@@ -7,7 +7,7 @@ is data (see report.py).
 import fcntl
 import os
 
-from nsinit.errors import LaunchError
+from nsinit.errors import KernelError, LaunchError
 from nsinit.kernel import mounts, process, signals
 from nsinit.sandbox import passwd
 
@@ -20,12 +20,27 @@ _DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENOENT, _ENOEXEC, _EACCES, _ENOTDIR = 2, 8, 13, 20
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 _ELOOP = 40
+_NO_KEYRINGS = (1, 38, 95)  # EPERM, ENOSYS, EOPNOTSUPP
+_EDQUOT = 122
 _HEAD_BYTES = 256  # of a file, in which the kernel looks for #! (BINPRM_BUF_SIZE)
 _INTERPRETERS = 6  # a script's interpreter may be a script, and so on (BINPRM_MAX_RECURSION)
 _REMEDIES = {
     _EACCES: "it is not an executable file, or a directory above it can't be searched",
     _ENOEXEC: "it is no program for this machine, and no script with an interpreter",
 }
+
+
+def leave_keyring(shared: bool = False) -> None:
+    """Take no key along that whoever started us has in its session keyring.
+
+    `shared`: where the user may have no further keyring, the one that there is does no harm.
+    """
+    try:
+        process.start_session_keyring()
+    except KernelError as error:
+        # A kernel without keys, or a container that forbids them, has none to protect.
+        if error.errno not in _NO_KEYRINGS and not (shared and error.errno == _EDQUOT):
+            raise
 
 
 def prepare(spec: "SandboxSpec", stage: "Stage", may_set_groups: bool) -> None:

@@ -21,7 +21,7 @@ import _signal  # type: ignore[import-not-found]  # private to CPython, and stab
 import os
 import select
 
-from nsinit.errors import KernelError, LaunchError
+from nsinit.errors import LaunchError
 from nsinit.inspect.target import Target
 from nsinit.kernel import libc, process, signals
 from nsinit.kernel.namespaces import NEWUSER
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 _EXECUTED = "executed"  # record from the stage: the command's process has executed it, or has ended
 _ENOENT, _ESRCH = 2, 3
 _PR_CAPBSET_DROP = 24
-_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "i686": 288, "armv7l": 311, "ppc64le": 271, "s390x": 280}
-_KEYCTL_JOIN_SESSION_KEYRING = 1
 
 # Left to their default action, so that a caller in the background that touches its terminal stops.
 _UNBLOCKED = (signals.SIGTTIN, signals.SIGTTOU)
@@ -194,12 +192,7 @@ def _start_session(spec: SandboxSpec) -> None:
     os.setsid()
     if spec.fds:
         pty.take_controlling_terminal(spec.fds[0][1])
-    number = _KEYCTL.get(os.uname().machine)
-    if number is not None:
-        try:
-            libc.syscall(number, "keyctl", _KEYCTL_JOIN_SESSION_KEYRING, None)
-        except KernelError:
-            pass  # a kernel without keys, or a container that forbids them: then there are none to protect
+    command.leave_keyring()
 
 
 def _become(target: Target, spec: SandboxSpec) -> None:

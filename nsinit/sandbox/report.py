@@ -104,7 +104,7 @@ def start_error(error: OSError) -> LaunchError:
     return LaunchError("unshare", error.errno or 0, path, _remedy("unshare", error.errno or 0))
 
 
-_EPERM, _ENOENT, _EACCES, _EINVAL, _ENOSPC, _EROFS, _EBUSY = 1, 2, 13, 22, 28, 30, 16
+_EPERM, _ENOENT, _EACCES, _EINVAL, _ENOSPC, _EROFS, _EDQUOT = 1, 2, 13, 22, 28, 30, 122
 _REMEDIES = (
     ("unshare", _EPERM, "this kernel or container forbids it: `nsinit doctor` says what is allowed,"
      " --no-unshare runs without namespaces"),
@@ -123,6 +123,7 @@ _REMEDIES = (
      " or give the user subordinate ids in /etc/subuid and /etc/subgid"),
     ("change identity", _EPERM, "the caller may not take that identity, or setgroups is denied in this user namespace"),
     ("change directory", _ENOENT, "there is no such directory in the sandbox"),
+    ("start a session keyring", _EDQUOT, "the user has as many keys as /proc/sys/kernel/keys/maxkeys allows"),
     ("shift clocks", _EACCES, "the clocks of a time namespace can't be set once a process is in it"),
 )  # fmt: skip
 

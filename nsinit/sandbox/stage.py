@@ -289,6 +289,8 @@ def become_command(spec: "SandboxSpec", sender: report.Sender, exec_fd: int) -> 
         _furnish(spec, stage)
         if not (spec.init and spec.unshare & namespaces.NEWPID):
             spec.pdeathsig = spec.pdeathsig or signals.SIGKILL  # no pid namespace ends with the init
+        stage.name = "start a session keyring"
+        command.leave_keyring(shared=exec_fd >= 0)  # a supervisor has left its launcher's
         command.prepare(spec, stage, groups)
         stage.name = "place descriptors"
         sender.fd, *_ = command.lift(spec, [sender.fd, *([exec_fd] if exec_fd >= 0 else [])])

@@ -155,20 +155,27 @@ class Journal:
     async def follow(self, names: Iterable[str]) -> AsyncIterator[AsyncIterator[LogLine]]:
         """The lines from now on, of `names`, or of all when that is empty."""
         send, receive = trio.open_memory_channel[LogLine](_FOLLOWER_LINES)
-        wanted = set(names)
         self._followers.add(send)
-
-        async def lines() -> AsyncIterator[LogLine]:
-            async for line in receive:
-                if not wanted or line.service in wanted:
-                    yield line
-
         try:
-            yield lines()
+            yield _Lines(receive, set(names))
         finally:
             self._followers.discard(send)
             send.close()
             receive.close()
+
+
+class _Lines(AsyncIterator[LogLine]):
+    """The lines of some services; no generator, because nobody can be made to close one."""
+
+    def __init__(self, receive: trio.MemoryReceiveChannel[LogLine], wanted: set[str]) -> None:
+        self._receive = receive
+        self._wanted = wanted
+
+    async def __anext__(self) -> LogLine:
+        async for line in self._receive:
+            if not self._wanted or line.service in self._wanted:
+                return line
+        raise StopAsyncIteration
 
 
 class Capture:

@@ -45,6 +45,13 @@ class Context:
         self.dev_template: str | None = None
         self.notify_directory = notify
         self.null_fd = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+
+    def use_dev(self, template: str | None) -> None:
+        """Give services copies of this prepared /dev. Its mounts are read-only: nobody can change its devices' mode."""
+        self.dev_template = template
+        if template is not None:
+            os.close(self.null_fd)
+            self.null_fd = os.open(f"{template}/null", os.O_RDONLY | os.O_CLOEXEC)
         self.failed: Callable[[Exception, Service | None], None] = _raise
         self.numbers = count()
 

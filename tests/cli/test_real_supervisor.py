@@ -1,12 +1,16 @@
 """Every verb against a real supervisor, as root and as an ordinary user."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from nsinit.inspect import procfs
 from tests.support.runner import Runner
+from tests.support.supervised import Supervised
 
 SLEEPER = """\
 command = ["/bin/sh", "-c", "echo {name}; exec sleep 1000"]
@@ -114,6 +118,17 @@ def test_root_may_control_a_user_s_supervisor_and_another_user_may_not(
         done = nsinit_as_user.run("--name", "shop", "ps", env=runtime)
         assert done.status == 5
         assert "only the owner of its supervisors and root may" in done.stderr
+
+
+def test_a_supervisor_that_was_killed_is_said_to_have_been(nsinit: Runner) -> None:
+    machine = Supervised(nsinit)
+    machine.service("web", SLEEPER.format(name="web"))
+    with machine:
+        machine.expect("service.ready", "web")
+        [supervisor] = procfs.children(machine.process.pid)
+        os.kill(supervisor, signal.SIGKILL)
+        assert machine.process.wait(30) == 137
+    assert "nsinit: the supervisor was killed by SIGKILL, and its services with it: " in machine.log
 
 
 def _exists(pid: int) -> bool:
