@@ -45,6 +45,8 @@ class Context:
         self.dev_template: str | None = None
         self.notify_directory = notify
         self.null_fd = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        self.failed: Callable[[Exception, Service | None], None] = _raise
+        self.numbers = count()
 
     def use_dev(self, template: str | None) -> None:
         """Give services copies of this prepared /dev. Its mounts are read-only: nobody can change its devices' mode."""
@@ -52,8 +54,6 @@ class Context:
         if template is not None:
             os.close(self.null_fd)
             self.null_fd = os.open(f"{template}/null", os.O_RDONLY | os.O_CLOEXEC)
-        self.failed: Callable[[Exception, Service | None], None] = _raise
-        self.numbers = count()
 
     def start(self, service: "Service | None", task: Callable[..., Awaitable[None]], *arguments: object) -> None:
         """Start a task; an exception in it is the service's, and not the end of the supervisor."""
